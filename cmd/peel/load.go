@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/image"
+	"github.com/peelboot/peel/kexec"
+	"github.com/peelboot/peel/machine"
+	"github.com/peelboot/peel/trust"
+)
+
+// loadFlags are the flags of verbs that make an image ready to boot.
+type loadFlags struct {
+	judge    judgeFlags
+	initrds  []string
+	appended string
+	cmdline  string
+	reuse    bool
+	profile  string
+	parser   string
+	crash    bool
+
+	parts []*peel.Part
+}
+
+func (f *loadFlags) add(cmd *cobra.Command) {
+	f.judge.add(cmd)
+	fs := cmd.Flags()
+	fs.StringArrayVar(&f.initrds, "initrd", nil, "add `FILE` behind the image's own initrd (repeatable)")
+	fs.StringVar(&f.appended, "append", "", "add `TEXT` to the command line")
+	fs.StringVar(&f.cmdline, "cmdline", "", "use `TEXT` instead of the image's command line; @FILE reads it from a file, which may be signed")
+	fs.BoolVar(&f.reuse, "reuse-cmdline", false, "use the running kernel's command line instead of the image's")
+	fs.StringVar(&f.profile, "profile", "", "boot the `PROFILE` with this number or ID")
+	fs.StringVar(&f.parser, "parser", "", "ask the parser programs in container `FILE` before the stock ones")
+	fs.BoolVar(&f.crash, "crash", false, "load the kernel that a panic starts")
+}
+
+// additions reads what comes from outside the image.
+func (f *loadFlags) additions(cmd *cobra.Command, m *machine.Machine) (peel.Additions, error) {
+	var add peel.Additions
+	if f.reuse && cmd.Flags().Changed("cmdline") {
+		return add, usagef("--cmdline and --reuse-cmdline exclude each other")
+	}
+	for _, path := range f.initrds {
+		p, err := f.open(path)
+		if err != nil {
+			return add, err
+		}
+		add.Initrds = append(add.Initrds, p.File)
+	}
+	switch {
+	case f.reuse:
+		line, ok := m.Kernel.Cmdline.Get()
+		if !ok {
+			return add, fmt.Errorf("--reuse-cmdline: the running kernel's command line is not known: %s", m.Kernel.Cmdline.Why)
+		}
+		add.Cmdline = &peel.File{Name: "--reuse-cmdline", Data: []byte(reusable(line))}
+	case strings.HasPrefix(f.cmdline, "@"):
+		p, err := f.open(f.cmdline[1:])
+		if err != nil {
+			return add, err
+		}
+		add.Cmdline = &p.File
+	case cmd.Flags().Changed("cmdline"):
+		add.Cmdline = &peel.File{Name: "--cmdline", Data: []byte(f.cmdline)}
+	}
+	if f.appended != "" {
+		add.Append = &peel.File{Name: "--append", Data: []byte(f.appended)}
+	}
+	return add, nil
+}
+
+func (f *loadFlags) open(path string) (*peel.Part, error) {
+	p, err := peel.OpenPart(path, 0)
+	if err == nil {
+		f.parts = append(f.parts, p)
+	}
+	return p, err
+}
+
+func (f *loadFlags) close() {
+	for _, p := range f.parts {
+		p.Close()
+	}
+}
+
+// reusable drops what a boot loader put on the running kernel's command line
+// for itself.
+func reusable(line string) string {
+	var keep []string
+	for _, word := range strings.Fields(line) {
+		if strings.HasPrefix(word, "BOOT_IMAGE=") || strings.HasPrefix(word, "initrd=") {
+			continue
+		}
+		keep = append(keep, word)
+	}
+	return strings.Join(keep, " ")
+}
+
+func (a *app) loadCommand() *cobra.Command {
+	var f loadFlags
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "load IMAGE",
+		Short: "Verify an image, take it apart and load its kernel for kexec",
+		Long: `Read IMAGE once, judge it, take it apart and load the kernel inside, with the image's
+own initrd and command line. The running system goes on until 'peel exec'.
+
+What is added here (--initrd, --append, --cmdline) is not covered by the image's signature: under
+--policy enforce it is refused unless it has a signature of its own (FILE.sig, FILE.p7s, or an IMA
+signature); under --policy warn it is named and used.`,
+		Example: `  peel load linux.efi --cert db.pem
+  peel load vmlinuz.efi --initrd initrd.img --append "root=/dev/vda2" --policy warn
+  peel load linux.efi --dry-run                # everything but the system call`,
+		GroupID: "boot",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			defer f.close()
+			m, err := a.machine()
+			if err != nil {
+				return err
+			}
+			o, err := f.options(a, m)
+			if err != nil {
+				return err
+			}
+			add, err := f.additions(cmd, m)
+			if err != nil {
+				return err
+			}
+			im, err := peel.Open(args[0], o)
+			if err != nil {
+				return err
+			}
+			defer im.Close()
+			b, err := im.Prepare(cmd.Context(), add)
+			if b != nil {
+				defer b.Close()
+			}
+			if err != nil {
+				return err
+			}
+			warnReport(a.err, b.Report)
+			choice, err := kexec.Choose(m, kexec.Wish{Route: kexec.RouteFile})
+			if !dry {
+				if err != nil {
+					return err
+				}
+				client := &kexec.Client{Machine: m, Log: a.logger()}
+				if err := b.Load(client, kexec.FileFlags{Crash: f.crash}); err != nil {
+					return err
+				}
+			}
+			return a.printLoad(b, choice, dry, err)
+		},
+	}
+	a.jsonFlag(cmd)
+	f.add(cmd)
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "do everything but the system call, and say what would be loaded")
+	return cmd
+}
+
+// options are those for opening the image.
+func (f *loadFlags) options(a *app, m *machine.Machine) (peel.Options, error) {
+	o := peel.Options{Beside: true, Profile: f.profile, Crash: f.crash, Logger: a.logger()}
+	if f.parser != "" {
+		p, err := f.open(f.parser)
+		if err != nil {
+			return o, err
+		}
+		o.Programs = p.Data
+	}
+	var err error
+	o.Verifier, err = f.judge.verifier(a, m)
+	return o, err
+}
+
+// loaded is what load says in JSON.
+type loaded struct {
+	Loaded  bool          `json:"loaded"`
+	DryRun  bool          `json:"dry_run"`
+	Arch    image.Arch    `json:"arch"`
+	Kernel  loadedPart    `json:"kernel"`
+	Initrds []loadedPart  `json:"initrds,omitempty"`
+	Cmdline string        `json:"cmdline"`
+	Call    string        `json:"system_call"`
+	Reason  string        `json:"system_call_reason"`
+	Problem string        `json:"problem,omitempty"`
+	Report  *trust.Report `json:"report"`
+}
+
+type loadedPart struct {
+	Origin  string `json:"origin"`
+	Size    int    `json:"size"`
+	Outside bool   `json:"outside,omitempty"`
+}
+
+func (a *app) printLoad(b *peel.Boot, c kexec.Choice, dry bool, problem error) error {
+	p := b.Payload
+	l := loaded{
+		Loaded: !dry, DryRun: dry, Arch: p.Arch, Cmdline: b.Cmdline, Report: b.Report,
+		Kernel: loadedPart{Origin: p.Kernel.Origin, Size: len(p.Kernel.Data)},
+		Call:   kexec.RouteFile.Call(), Reason: c.Reason,
+	}
+	if problem != nil {
+		l.Problem = problem.Error()
+	}
+	for _, part := range p.RAMDisk() {
+		l.Initrds = append(l.Initrds, loadedPart{part.Origin, len(part.Data), part.Outside})
+	}
+	if a.json {
+		return printJSON(a.out, l)
+	}
+	writeLoad(a.out, b, l)
+	return nil
+}
+
+func writeLoad(w io.Writer, b *peel.Boot, l loaded) {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("verified", "%s: %s", b.Report.Verdict, oneLine(b.Report.Reason))
+	line("kernel", "%s, %s, %s", oneLine(l.Kernel.Origin), size(uint64(l.Kernel.Size)), l.Arch)
+	for _, p := range l.Initrds {
+		note := ""
+		if p.Outside {
+			note = " (from outside the image)"
+		}
+		line("initrd", "%s, %s%s", oneLine(p.Origin), size(uint64(p.Size)), note)
+	}
+	line("cmdline", "%s", oneLine(l.Cmdline))
+	if l.DryRun {
+		line("dry run", "nothing is loaded; load would call %s", l.Call)
+		if l.Problem != "" {
+			line("problem", "%s", oneLine(l.Problem))
+		}
+		return
+	}
+	line("loaded", "by %s; start it with 'peel exec'", l.Call)
+}
