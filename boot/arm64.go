@@ -123,7 +123,7 @@ func (b *builder) arm64(f *flat) error {
 	k := f.header
 	switch {
 	case k.Arch != string(b.plan.Arch):
-		return fmt.Errorf("Image for %s: %w", k.Arch, ErrKernel)
+		return fmt.Errorf("kernel is an Image for %s: %w", k.Arch, ErrKernel)
 	case k.ImageSize == 0:
 		return fmt.Errorf("image_size is 0, as before Linux 3.17: %w", ErrKernel)
 	case k.BigEndian:

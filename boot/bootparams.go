@@ -16,6 +16,7 @@ const BootParamsSize = 4096
 // endian.
 const (
 	bpScreenInfo     = 0x000 // 64 bytes
+	bpExtMemK        = 0x002 // u16
 	bpACPIRSDP       = 0x070 // u64
 	bpExtRamdisk     = 0x0c0 // u32, upper half of bpRamdisk
 	bpExtRamdiskSize = 0x0c4
@@ -35,6 +36,7 @@ const (
 	bpRamdisk        = 0x218 // u32
 	bpRamdiskSize    = 0x21c // u32
 	bpCmdline        = 0x228 // u32
+	bpSubarch        = 0x23c // u32
 	bpSetupData      = 0x250 // u64
 	bpHeaderEnd      = 0x290
 	bpEDDSig         = 0x290 // 16 u32
@@ -77,17 +79,20 @@ func NewBootParams(header []byte) (*BootParams, error) {
 }
 
 // CopyMachine takes over from the page of the running kernel what tells of
-// the machine and not of that kernel: screen, EDID, EDD, Secure Boot.
+// the machine and not of that kernel: screen, EDID, EDD, Secure Boot, kind of
+// hardware (kexec-bzimage64.c, setup_boot_parameters).
 func (p *BootParams) CopyMachine(running []byte) {
 	if len(running) != BootParamsSize {
 		return
 	}
 	for _, r := range [...][2]int{
 		{bpScreenInfo, 64}, {bpEDIDInfo, 128}, {bpEDDEntries, 2}, {bpSecureBoot, 1},
-		{bpEDDSig, 64}, {bpEDD, bpEDDEnd - bpEDD},
+		{bpSubarch, 4}, {bpEDDSig, 64}, {bpEDD, bpEDDEnd - bpEDD},
 	} {
 		copy(p[r[0]:r[0]+r[1]], running[r[0]:])
 	}
+	// The memory map says it better.
+	le.PutUint16(p[bpExtMemK:], 0)
 }
 
 // SetRSDP sets the address of ACPI's root pointer.

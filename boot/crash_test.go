@@ -111,7 +111,8 @@ func TestCrashARM64(t *testing.T) {
 			t.Errorf("segment %s %v is not in the crash region %v", p.Segments[i].Name, r, h.Crash[1])
 		}
 	}
-	c := handedTree(t, p).Chosen()
+	tree := handedTree(t, p)
+	c := tree.Chosen()
 	v, _ := c.Get("linux,usable-memory-range")
 	got, err := fdt.Cells{Address: 2, Size: 2}.Decode(v)
 	want := []fdt.Region{{Address: h.Crash[1].Start, Size: h.Crash[1].Size()}, {Address: h.Crash[0].Start, Size: h.Crash[0].Size()}}
@@ -123,6 +124,16 @@ func TestCrashARM64(t *testing.T) {
 	got, err = fdt.Cells{Address: 2, Size: 2}.Decode(v)
 	if d := cmp.Diff([]fdt.Region{{Address: core.Start, Size: core.Size()}}, got); err != nil || d != "" {
 		t.Errorf("linux,elfcorehdr = %v, -want +got:\n%s", err, d)
+	}
+	if r := tree.Reserve[len(tree.Reserve)-1]; r != (fdt.Reservation{Address: core.Start, Size: core.Size()}) {
+		t.Errorf("last reservation = %#x, want the ELF core header %v", r, core)
+	}
+	// A crash kernel that plans another kernel leaves none of it behind.
+	again := virt(t)
+	again.FDT = p.Segment("dtb").Data
+	next := handedTree(t, mustBuild(t, payload(arm64Image(), ""), again, Options{}))
+	if len(next.Reserve) != len(tree.Reserve)-1 {
+		t.Errorf("reservations %#x, want the ELF core header gone", next.Reserve)
 	}
 	if s, _ := c.Text("bootargs"); s != "irqpoll" {
 		t.Errorf("bootargs = %q, want irqpoll", s)

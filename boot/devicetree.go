@@ -4,6 +4,7 @@ package boot
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/peelboot/peel/image/fdt"
@@ -19,6 +20,7 @@ const (
 	propRNGSeed     = "rng-seed"
 	propUsable      = "linux,usable-memory-range"
 	propCore        = "linux,elfcorehdr"
+	propIMA         = "linux,ima-kexec-buffer"
 	propKexec       = "linux,booted-from-kexec"
 	propUEFI        = "linux,uefi-"
 	propSystemTable = "linux,uefi-system-table"
@@ -30,7 +32,7 @@ const (
 // the memory behind the buffers of IMA and KHO has been put to other use.
 var stale = [...]string{
 	propBootargs, propInitrdStart, propInitrdEnd, propKASLRSeed, propRNGSeed, propUsable, propCore,
-	"linux,ima-kexec-buffer", "linux,kho-fdt", "linux,kho-scratch", "linux,crashkernel-base",
+	propIMA, "linux,kho-fdt", "linux,kho-scratch", "linux,crashkernel-base",
 	"linux,crashkernel-size", "bootargs-append",
 }
 
@@ -139,9 +141,9 @@ type chosen struct {
 
 // editChosen replaces in /chosen what was for the running kernel by what is
 // for the next one. The rest, EFI's entries and stdout-path among it, stays.
-func editChosen(tree *fdt.Tree, c chosen, o *Options) error {
+func editChosen(tree *fdt.Tree, c chosen, page uint64, o *Options) error {
 	n := tree.Chosen()
-	dropReservation(tree, n)
+	dropReservations(tree, n, page)
 	for _, name := range stale {
 		n.Delete(name)
 	}
@@ -166,6 +168,8 @@ func editChosen(tree *fdt.Tree, c chosen, o *Options) error {
 	if c.core == nil {
 		return nil
 	}
+	// The crash kernel must not write over the header before it is read.
+	tree.Reserve = append(tree.Reserve, fdt.Reservation{Address: c.core.Start, Size: c.core.Size()})
 	cells, err := tree.Root.Cells()
 	if err != nil {
 		return err
@@ -187,17 +191,30 @@ func editChosen(tree *fdt.Tree, c chosen, o *Options) error {
 	return nil
 }
 
-// dropReservation removes the memory reservation of the running kernel's own
-// initrd, which boot loaders and kexec add.
-func dropReservation(tree *fdt.Tree, n *fdt.Node) {
+// dropReservations removes the memory reservations of the running kernel's
+// own initrd, ELF core header and IMA buffer, which boot loaders and kexec add
+// (drivers/of/kexec.c). An initrd may be reserved up to the end of its page.
+func dropReservations(tree *fdt.Tree, n *fdt.Node, page uint64) {
+	var drop []fdt.Region
 	start, err1 := n.U64(propInitrdStart)
 	end, err2 := n.U64(propInitrdEnd)
-	if err1 != nil || err2 != nil || end < start {
-		return
+	if err1 == nil && err2 == nil && end > start {
+		drop = append(drop, fdt.Region{Address: start, Size: end - start})
+		if size, ok := roundUp(end-start, page); ok {
+			drop = append(drop, fdt.Region{Address: start, Size: size})
+		}
+	}
+	if cells, err := tree.Root.Cells(); err == nil {
+		for _, name := range [...]string{propCore, propIMA} {
+			v, _ := n.Get(name)
+			if regions, err := cells.Decode(v); err == nil {
+				drop = append(drop, regions...)
+			}
+		}
 	}
 	var keep []fdt.Reservation
 	for _, r := range tree.Reserve {
-		if r.Address != start || r.Size != end-start {
+		if !slices.Contains(drop, fdt.Region(r)) {
 			keep = append(keep, r)
 		}
 	}
@@ -278,7 +295,7 @@ func (i *DeviceTreeInfo) String() string {
 
 // addDeviceTree edits and places the tree and returns its address.
 func (b *builder) addDeviceTree(tree *fdt.Tree, c chosen, w Want) (uint64, error) {
-	if err := editChosen(tree, c, &b.opts); err != nil {
+	if err := editChosen(tree, c, b.page, &b.opts); err != nil {
 		return 0, fmt.Errorf("device tree: %w", err)
 	}
 	dtb, err := tree.Marshal()

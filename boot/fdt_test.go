@@ -290,6 +290,12 @@ func TestImageRISCV64(t *testing.T) {
 	if s, err := tree.Chosen().Text("bootargs"); err != nil || s != "console=ttyS0" {
 		t.Errorf("bootargs = %q, %v", s, err)
 	}
+	// Found by a real kernel: an initrd in the last 2 MiB of the kernel is
+	// "in-use memory" to it.
+	odd := mustBuild(t, payload(riscv64Image(func(b []byte) { le.PutUint64(b[16:], 4*mib+1) }), "", []byte("initrd")), h, Options{})
+	if want := odd.Segment("kernel").Phys + 6*mib; odd.HandOver.Initrd.Start < want {
+		t.Errorf("initrd at %#x, want from %#x", odd.HandOver.Initrd.Start, want)
+	}
 	// The running kernel takes the first segment that begins like a tree.
 	for i := range p.Segments {
 		if s := &p.Segments[i]; fdt.Is(s.Data) && s.Name != "dtb" {

@@ -18,7 +18,7 @@ func (b *builder) imageRISCV64() error {
 	}
 	switch {
 	case k.Arch != string(b.plan.Arch):
-		return fmt.Errorf("Image for %s: %w", k.Arch, ErrKernel)
+		return fmt.Errorf("kernel is an Image for %s: %w", k.Arch, ErrKernel)
 	case k.ImageSize == 0:
 		return fmt.Errorf("image_size is 0: %w", ErrKernel)
 	case k.BigEndian:
@@ -30,7 +30,13 @@ func (b *builder) imageRISCV64() error {
 	// leaves room for the firmware. What is usable leaves it out already;
 	// needed is the alignment of 2 MiB. The lowest place, because older
 	// kernels cannot use the memory below themselves.
+	//
+	// The kernel reserves whole units of 2 MiB for itself, to map them
+	// read-only, and takes no initrd that lies in them (arch/riscv/mm/init.c,
+	// setup_bootmem).
 	f := flatImage(k)
+	size, _ := roundUp(f.size, twoMiB) // ParseImage bounds it
+	f.size, f.pieces[0].memSize = size, size
 	base, err := b.placeFlat(f, 0, Want{Align: twoMiB})
 	if err != nil {
 		return err

@@ -3,11 +3,13 @@
 package boot_test
 
 import (
-	"os"
+	"encoding/binary"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/peelboot/peel/image"
+	"github.com/peelboot/peel/image/linux"
 	"github.com/peelboot/peel/internal/testkit"
 	"github.com/peelboot/peel/internal/testkit/guest"
 	"github.com/peelboot/peel/internal/testkit/vmkit"
@@ -16,89 +18,197 @@ import (
 
 var goarch = map[image.Arch]string{image.ArchX86_64: "amd64", image.ArchARM64: "arm64", image.ArchRISCV64: "riscv64"}
 
-// kexecCase is a machine whose kernel starts a second one through a plan.
+const secondArchive = "from the second archive\n"
+
+// kexecCase is a machine whose kernel, always 6.12, starts a second one
+// through a plan and kexec_load.
 type kexecCase struct {
 	name   string
 	config vm.Config
-	first  string // series of the first kernel
 	kernel []byte // second kernel
 	args   []string
+	// second is what the second kernel does, with files.
 	second guest.Script
-	// modules are for the first kernel.
-	modules []string
+	files  []testkit.File
+	// crash starts the second kernel by a panic.
+	crash bool
 }
 
-// kexec boots the first kernel, which plans, loads and starts the second one,
+// run boots the first kernel, which plans, loads and starts the second one,
 // and returns what both said.
 func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	t.Helper()
 	arch := c.config.Arch
 	cmdline := vmkit.Cmdline(t, arch, "peel.generation=2")
-	c.second.Name = "second"
-	extra := testkit.Plain("extra", []byte("from the second archive\n"))
 	load := guest.Step{Name: "load", Argv: append([]string{
-		"/bin/loadplan", "-kernel", "/kernel", "-initrd", "/initrd1,/initrd2", "-cmdline", cmdline, "-exec",
+		"/bin/loadplan", "-kernel", "/kernel", "-initrd", "/initrd1,/initrd2", "-cmdline", cmdline,
 	}, c.args...)}
-	c.second.Steps = append(c.second.Steps, guest.Step{Name: "extra", Argv: []string{"@cat", "/extra"}})
-	first := vmkit.Initramfs(t, arch, guest.Script{Name: "first", Show: true, Steps: []guest.Step{load}},
-		testkit.Exec(t, "bin/loadplan", testkit.BuildBinary(t, "./boot/internal/loadplan", goarch[arch])),
-		testkit.Plain("kernel", c.kernel),
-		testkit.Plain("initrd1", vmkit.Initramfs(t, arch, c.second)),
-		testkit.Plain("initrd2", testkit.Initramfs(t, extra)),
-	)
-	c.config.Kernel = testkit.Kernel(t, goarch[arch], c.first)
-	c.config.Initrd = testkit.WriteFile(t, "initrd", first)
 	c.config.Cmdline = vmkit.Cmdline(t, arch)
+	how := "-exec"
+	if c.crash {
+		how = "-crash"
+		c.config.Cmdline = vmkit.Cmdline(t, arch, "crashkernel=256M")
+	}
+	load.Argv = append(load.Argv, how)
+
+	loadplan := testkit.Exec(t, "bin/loadplan", testkit.BuildBinary(t, "./boot/internal/loadplan", goarch[arch]))
+	c.second.Name = "second"
+	c.second.Steps = append(c.second.Steps, guest.Step{Name: "archive", Argv: []string{"@cat", "/archive"}})
+	first := vmkit.Initramfs(t, arch, guest.Script{Name: "first", Steps: []guest.Step{load}, Panic: c.crash},
+		loadplan, testkit.Plain("kernel", c.kernel),
+		testkit.Plain("initrd1", vmkit.Initramfs(t, arch, c.second, append(c.files, loadplan)...)),
+		testkit.Plain("initrd2", testkit.Initramfs(t, testkit.Plain("archive", []byte(secondArchive)))),
+	)
+	c.config.Kernel = testkit.Kernel(t, goarch[arch], "6.12")
+	c.config.Initrd = testkit.WriteFile(t, "initrd", first)
 	c.config.MemoryMiB = 1024
 	run := vmkit.Boot(t, c.config, "second")
+
 	b := run.Boot("second")
-	if want := cmdline; b.Cmdline != want {
-		t.Errorf("second /proc/cmdline = %q, want %q", b.Cmdline, want)
+	if !strings.HasSuffix(b.Cmdline, cmdline) || !c.crash && b.Cmdline != cmdline {
+		t.Errorf("second /proc/cmdline = %q, want %q", b.Cmdline, cmdline)
 	}
-	if got := run.Result("extra").Stdout; got != "from the second archive\n" {
-		t.Errorf("file of the second initrd = %q", got)
+	if got := run.Result("archive").Stdout; got != secondArchive {
+		t.Errorf("file of the second archive = %q, want %q", got, secondArchive)
 	}
-	// Initial RAM disks differ in size and are freed; what is reserved for
-	// the kernel differs by its version.
-	if one, two := run.Boot("first").MemTotalKB, b.MemTotalKB; two < one-one/16 || two > one+one/16 {
-		t.Errorf("second MemTotal = %d kB, first %d kB", two, one)
+	if one, two := run.Boot("first").MemTotalKB, b.MemTotalKB; !c.crash && (two < one-one/16 || two > one+one/16) {
+		t.Errorf("second MemTotal = %d kB, first %d kB, want about the same", two, one)
 	}
-	t.Log(strings.Split(run.Console, guest.Marker)[1])
+	if b.EFI != run.Boot("first").EFI {
+		t.Errorf("second kernel has EFI: %v, first: %v", b.EFI, run.Boot("first").EFI)
+	}
 	return run
 }
 
-func readKernel(t *testing.T, arch, series string) []byte {
+func kernel(t *testing.T, arch, series string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(testkit.Kernel(t, arch, series))
+	return testkit.ReadFile(t, testkit.Kernel(t, arch, series))
+}
+
+// vmlinux unpacks the kernel in a bzImage with zstd(1).
+func vmlinux(t *testing.T, bzImage []byte) []byte {
+	t.Helper()
+	k, err := linux.ParseBzImage(bzImage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	packed := k.Payload()
+	in := testkit.WriteFile(t, "payload.zst", packed[:len(packed)-4]) // the size comes behind
+	out := filepath.Join(t.TempDir(), "vmlinux")
+	testkit.Run(t, "", "zstd", "-q", "-d", "--long=31", in, "-o", out)
+	return testkit.ReadFile(t, out)
+}
+
+// elfOf puts an arm64 Image into an ELF executable with one segment at the
+// virtual address of a kernel.
+func elfOf(image []byte) []byte {
+	const virt, size = 0xffff800080000000, 64 + 56
+	le := binary.LittleEndian
+	b := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, size-7)...)
+	le.PutUint16(b[16:], 2)
+	le.PutUint16(b[18:], 183)
+	le.PutUint64(b[24:], virt)
+	le.PutUint64(b[32:], 64)
+	le.PutUint16(b[54:], 56)
+	le.PutUint16(b[56:], 1)
+	le.PutUint32(b[64:], 1)
+	for i, v := range []uint64{size, virt, virt, uint64(len(image)), uint64(len(image))} {
+		le.PutUint64(b[72+8*i:], v)
+	}
+	return append(b, image...)
 }
 
 func TestVMKexecLoadX86(t *testing.T) {
-	for _, series := range []string{"6.12", "6.1", "new"} {
-		t.Run("bios-"+series, func(t *testing.T) {
-			c := kexecCase{config: vmkit.Config(t, image.ArchX86_64), first: "6.12", kernel: readKernel(t, "amd64", series)}
-			run := c.run(t)
-			if run.Boot("second").EFI {
-				t.Error("second kernel has EFI on a machine without")
-			}
-		})
-	}
-}
-
-func TestVMKexecLoadARM64(t *testing.T) {
-	for _, noACPI := range []bool{false, true} {
-		t.Run(map[bool]string{false: "default", true: "dtb"}[noACPI], func(t *testing.T) {
-			c := kexecCase{config: vmkit.Config(t, image.ArchARM64), first: "6.12", kernel: readKernel(t, "arm64", "6.12")}
-			c.config.NoACPI = noACPI
+	debian := kernel(t, "amd64", "6.12")
+	for _, c := range []kexecCase{
+		{name: "6.12", kernel: debian},
+		{name: "6.1", kernel: kernel(t, "amd64", "6.1")},
+		{name: "new", kernel: kernel(t, "amd64", "new")},
+		{name: "vmlinux", kernel: vmlinux(t, debian)},
+		{name: "high", kernel: debian, args: []string{"-min", "0x20000000"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.config = vmkit.Config(t, image.ArchX86_64)
 			c.run(t)
 		})
 	}
 }
 
+// On UEFI the second kernel reads and writes variables.
+func TestVMKexecLoadUEFI(t *testing.T) {
+	k := testkit.KernelImage(t, "amd64", "6.12")
+	const name = "/sys/firmware/efi/efivars/PeelTest-2f0d0f3a-9f0b-4f6e-8f0e-7f6d5e4c3b2a"
+	c := kexecCase{config: vmkit.Config(t, image.ArchX86_64), kernel: testkit.ReadFile(t, k.Path)}
+	c.config.Firmware = vmkit.Firmware(t, image.ArchX86_64, false)
+	c.files = []testkit.File{testkit.Plain("efivarfs.ko", testkit.Module(t, k, "efivarfs"))}
+	c.second.Modules = []string{"/efivarfs.ko"}
+	c.second.Steps = []guest.Step{
+		// Attributes: boot and runtime access.
+		{Name: "write", Argv: []string{"@write", name, "\x06\x00\x00\x00kept"}},
+		{Name: "read", Argv: []string{"@cat", name}},
+		{Name: "map", Argv: []string{"@ls", "/sys/firmware/efi/runtime-map"}},
+		{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}},
+	}
+	run := c.run(t)
+	if !run.Boot("second").EFI {
+		t.Error("second kernel has no EFI")
+	}
+	if r := run.Result("write"); r.Status != 0 {
+		t.Errorf("write of a variable = %+v", r)
+	}
+	if r := run.Result("read"); r.Stdout != "\x06\x00\x00\x00kept" {
+		t.Errorf("variable = %q, %s", r.Stdout, r.Stderr)
+	}
+	if r := run.Result("map"); !strings.Contains(r.Stdout, "0/phys_addr") {
+		t.Errorf("runtime map = %q, %s", r.Stdout, r.Stderr)
+	}
+	if r := run.Result("acpi"); !strings.Contains(r.Stdout, "FACP ") {
+		t.Errorf("ACPI tables = %q, %s", r.Stdout, r.Stderr)
+	}
+}
+
+func TestVMKexecLoadARM64(t *testing.T) {
+	debian := kernel(t, "arm64", "6.12")
+	for _, c := range []kexecCase{
+		{name: "dtb", kernel: debian},
+		{name: "uefi", kernel: debian, config: vm.Config{Firmware: vmkit.Firmware(t, image.ArchARM64, false)}},
+		{name: "vmlinux", kernel: elfOf(debian)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			firmware := c.config.Firmware
+			c.config = vmkit.Config(t, image.ArchARM64)
+			c.config.Firmware = firmware
+			c.second.Steps = []guest.Step{{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}}}
+			run := c.run(t)
+			if acpi := strings.Contains(run.Result("acpi").Stdout, "APIC "); acpi != (firmware != nil) {
+				t.Errorf("second kernel has ACPI: %v, want %v", acpi, firmware != nil)
+			}
+		})
+	}
+}
+
 func TestVMKexecLoadRISCV64(t *testing.T) {
-	c := kexecCase{config: vmkit.Config(t, image.ArchRISCV64), first: "6.12", kernel: readKernel(t, "riscv64", "6.12")}
+	c := kexecCase{config: vmkit.Config(t, image.ArchRISCV64), kernel: kernel(t, "riscv64", "6.12")}
 	c.run(t)
+}
+
+// A panic lands in the crash kernel, which shows the memory of the first.
+func TestVMCrash(t *testing.T) {
+	for _, arch := range []image.Arch{image.ArchX86_64, image.ArchARM64} {
+		t.Run(string(arch), func(t *testing.T) {
+			c := kexecCase{config: vmkit.Config(t, arch), kernel: kernel(t, goarch[arch], "6.12"), crash: true}
+			c.second.Steps = []guest.Step{{Name: "core", Argv: []string{"/bin/loadplan", "-core", "/proc/vmcore"}}}
+			run := c.run(t)
+			one, two := run.Boot("first"), run.Boot("second")
+			if two.MemTotalKB > 300<<10 {
+				t.Errorf("crash kernel has %d kB, want no more than its region and the first megabyte", two.MemTotalKB)
+			}
+			core := run.Result("core")
+			for _, want := range []string{"ET_CORE", "PT_NOTE", "PT_LOAD", "OSRELEASE " + one.Release + "\n"} {
+				if !strings.Contains(core.Stdout, want) {
+					t.Errorf("/proc/vmcore lacks %q: %s%s", want, core.Stdout, core.Stderr)
+				}
+			}
+		})
+	}
 }

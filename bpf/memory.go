@@ -4,7 +4,6 @@ package bpf
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 )
 
@@ -214,9 +213,4 @@ func (m *Machine) Describe(addr uint64) string {
 		return fmt.Sprintf("%#x", addr)
 	}
 	return fmt.Sprintf("%s+%#x", m.space.info[slot].name, addr&offsetMask)
-}
-
-// isAccess tells whether an error is one of a bad address.
-func isAccess(err error) bool {
-	return errors.Is(err, ErrAccess) || errors.Is(err, ErrPermission) || errors.Is(err, ErrFreed)
 }

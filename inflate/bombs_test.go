@@ -45,7 +45,7 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// zstdFrames returns a zstd frame header with a window of 128 MiB and no
+// zstdHead returns a zstd frame header with a window of 128 MiB and no
 // content size.
 func zstdHead() []byte { return append([]byte(magicZstd), 0x00, 17<<3) }
 
@@ -176,7 +176,7 @@ func TestUnsupported(t *testing.T) {
 	}
 	for what, change := range map[string]func(b []byte){
 		"method 4":       func(b []byte) { b[15] = 4 },
-		"multipart":      func(b []byte) { b[19] |= 0; b[18] |= lzopMultipart >> 8 },
+		"multipart":      func(b []byte) { b[19] |= lzopMultipart >> 8 },
 		"version 0x2000": func(b []byte) { b[13] = 0x20 },
 	} {
 		b := bytes.Clone(lzo)
@@ -192,7 +192,8 @@ func TestUnsupported(t *testing.T) {
 	refuse(t, "xz check 2", XZ, b, 1<<20, 1<<20, ErrUnsupported)
 	b = bytes.Clone(xz)
 	b[14] = 0x22
-	binary.LittleEndian.PutUint32(b[20:], crc32.ChecksumIEEE(b[12:20]))
+	end := 12 + int(b[12])*4
+	binary.LittleEndian.PutUint32(b[end:], crc32.ChecksumIEEE(b[12:end]))
 	refuse(t, "xz filter 0x22", XZ, b, 1<<20, 1<<20, ErrUnsupported)
 
 	dict := append([]byte(magicZstd), 0x01, 0x50, 0x07)

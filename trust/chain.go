@@ -18,7 +18,7 @@ import (
 // worth of time.
 const (
 	maxChain  = 10
-	maxChecks = 256
+	maxChecks = 128
 )
 
 // oidModuleSigning is the extended key usage that shim does not accept on a

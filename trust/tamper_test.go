@@ -3,7 +3,8 @@
 package trust_test
 
 import (
-	"encoding/binary"
+	"bytes"
+	"encoding/asn1"
 	"fmt"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 type place struct {
 	from, to int // to is exclusive
 	what     string
+	rare     bool // only some values go unnoticed: the long tests find them
 }
 
 // tamper changes each byte of b in turn and expects a refusal, or a place
@@ -49,7 +51,7 @@ func tamper(t *testing.T, b []byte, free []place, verify func([]byte) error) {
 		changed[i] = b[i]
 	}
 	for n, p := range free {
-		if !hit[n] {
+		if !hit[n] && (!p.rare || tamperAll) {
 			t.Errorf("%s (0x%x-0x%x) is listed as uncovered and every change there is noticed", p.what, p.from, p.to)
 		}
 	}
@@ -64,7 +66,30 @@ func uncoveredPE(t *testing.T, b []byte) []place {
 		t.Fatal(err)
 	}
 	checksum := int(f.Offset) + 24 + 64
-	return []place{{checksum, checksum + 4, "CheckSum of the optional header"}}
+	free := []place{{checksum, checksum + 4, "CheckSum of the optional header", false}}
+	// An entry may be said to include some or all of the zero bytes that
+	// pad it: the low byte of dwLength, unless the message needs none.
+	at := int(f.CertTable.Offset)
+	var raw asn1.RawValue
+	if _, err := asn1.Unmarshal(b[at+8:], &raw); err != nil {
+		t.Fatal(err)
+	}
+	if len(raw.FullBytes)%8 != 0 {
+		free = append(free, place{at, at + 1, "low byte of dwLength over zero padding", true})
+	}
+	return append(free, uncoveredCMS(b)...)
+}
+
+// uncoveredCMS lists the one place of a message that says the same in two
+// ways: the signature algorithm rsaEncryption, 1.2.840.113549.1.1.1, may also
+// be ….1.1.11, sha256WithRSAEncryption, since the digest is named beside it;
+// ….1.1.13 for SHA-512.
+func uncoveredCMS(b []byte) []place {
+	at := bytes.LastIndex(b, []byte{0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1})
+	if at < 0 {
+		return nil
+	}
+	return []place{{at + 10, at + 11, "name of the signer's RSA algorithm", true}}
 }
 
 func allowedBy(v *trust.Verifier, obj func([]byte) trust.Object) func([]byte) error {
@@ -82,36 +107,15 @@ func TestTamperPE(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		b    []byte
-		more func(t *testing.T, b []byte) []place
 	}{
-		{"sbsign", sbsign(t, rsaLeaf, image), length},
-		{"osslsigncode", osslsigncode(t, rsaLeaf, "sha256", image), nil},
-		{"osslsigncode EC", osslsigncode(t, leaf, "sha384", image), nil},
+		{"sbsign", sbsign(t, rsaLeaf, image)},
+		{"osslsigncode", osslsigncode(t, rsaLeaf, "sha256", image)},
+		{"osslsigncode EC", osslsigncode(t, leaf, "sha384", image)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			free := uncoveredPE(t, c.b)
-			if c.more != nil {
-				free = append(free, c.more(t, c.b)...)
-			}
-			tamper(t, c.b, free, allowedBy(verifier(ca), imageObject))
+			tamper(t, c.b, uncoveredPE(t, c.b), allowedBy(verifier(ca), imageObject))
 		})
 	}
-}
-
-// length lists the low byte of an entry's dwLength where the message needs
-// padding: the entry may be said to include some of the zero bytes behind it
-// or not.
-func length(t *testing.T, b []byte) []place {
-	t.Helper()
-	f, err := pe.Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := int(f.CertTable.Offset)
-	if n := binary.LittleEndian.Uint32(b[at:]); n%8 == 0 {
-		return nil
-	}
-	return []place{{at, at + 1, "low byte of dwLength over zero padding"}}
 }
 
 // Sampling on real images: sections, headers, signature.
@@ -181,7 +185,7 @@ func TestTamperFiles(t *testing.T) {
 		{"IMA sidecar", k, evmctl(t, k, "sha512", content), sidecar},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tamper(t, c.b, nil, allowedBy(verifier(c.key), c.obj))
+			tamper(t, c.b, uncoveredCMS(c.b), allowedBy(verifier(c.key), c.obj))
 		})
 	}
 	// The contents beside a signature in a file of its own.

@@ -87,7 +87,9 @@ type subject struct {
 	*Object
 	pe    *pe.File
 	peErr error
-	sums  map[crypto.Hash][]byte
+	// peNote tells of a part that looks like a PE image and is none.
+	peNote string
+	sums   map[crypto.Hash][]byte
 }
 
 func newSubject(o *Object) *subject {
@@ -97,6 +99,11 @@ func newSubject(o *Object) *subject {
 		if bytes.HasPrefix(o.Data, []byte("MZ")) {
 			s.pe, s.peErr = pe.Parse(o.Data)
 		}
+	}
+	if s.peErr != nil && o.Inside != "" {
+		// Its envelope covers it; all that is lost is a signature of its own.
+		s.peNote = fmt.Sprintf("it starts like a PE image and is none: %v", s.peErr)
+		s.peErr = nil
 	}
 	if s.pe != nil && o.Role == RolePayload {
 		// zboot pads the inner image with zeros to its size in memory; a
@@ -173,12 +180,18 @@ func (v *Verifier) judge(s *subject, l *LayerReport, r *Report) error {
 		l.Reason = fmt.Sprintf("the PE image cannot be read: %v", s.peErr)
 		return fmt.Errorf("%w: %w", ErrMalformed, s.peErr)
 	}
-	sum, err := s.digest(crypto.SHA256)
-	if err != nil {
-		l.Reason = fmt.Sprintf("the image has no valid digest: %v", err)
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	if s.peNote != "" {
+		l.Notes = append(l.Notes, s.peNote)
 	}
-	l.SHA256 = hex.EncodeToString(sum)
+	if s.Inside == "" {
+		if _, err := s.digest(crypto.SHA256); err != nil {
+			l.Reason = fmt.Sprintf("the image has no valid digest: %v", err)
+			return fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+	}
+	// A part's digest is shown where a question needed it: hashing a large
+	// kernel or initrd a second time would cost as much as the image.
+	defer func() { l.SHA256 = hex.EncodeToString(s.sums[crypto.SHA256]) }()
 
 	var parent *LayerReport
 	if s.Inside != "" {
@@ -202,7 +215,7 @@ func (v *Verifier) judge(s *subject, l *LayerReport, r *Report) error {
 		l.Reason = fmt.Sprintf("the policy lets no %s come from outside the image (%s)", s.Role, v.Policy.origin("outside."+string(s.Role)))
 		return ErrOutside
 	}
-	err = v.allowed(s, l)
+	err := v.allowed(s, l)
 	if err == nil {
 		l.Verdict = Allowed
 		return nil
@@ -261,13 +274,21 @@ func (v *Verifier) judgeInside(s *subject, l, parent *LayerReport, r *Report) er
 
 // denied asks the deny lists: image digest, certificate, certificate chain.
 func (v *Verifier) denied(s *subject, l *LayerReport) error {
-	for _, h := range imageHashes(v.Keys.Deny) {
+	// Digests in firmware's lists are Authenticode digests. What is no PE
+	// image can be named by the operator's lists and the kernel's only.
+	var lists []List
+	for _, d := range v.Keys.Deny {
+		if s.pe != nil || d.Scope == ScopeOperator || d.Scope == ScopeKernel {
+			lists = append(lists, d)
+		}
+	}
+	for _, h := range imageHashes(lists) {
 		sum, err := s.digest(h)
 		if err != nil {
 			continue // a hash that Authenticode does not use denies no PE image
 		}
-		for i := range v.Keys.Deny {
-			if d := &v.Keys.Deny[i]; d.hasImage(h, sum) {
+		for i := range lists {
+			if d := &lists[i]; d.hasImage(h, sum) {
 				l.List = d.Name
 				l.Reason = fmt.Sprintf("its digest is revoked by %s", d.Name)
 				return fmt.Errorf("%w: digest %x in %s", ErrRevoked, sum, d.Name)

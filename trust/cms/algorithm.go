@@ -28,7 +28,7 @@ const (
 )
 
 // maxRSABits bounds the work that a hostile key can cause.
-const maxRSABits = 16384
+const maxRSABits = 8192
 
 // Algorithm says how a signature was made.
 type Algorithm struct {

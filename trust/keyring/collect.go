@@ -134,6 +134,7 @@ func (c *Collection) machine(o Options) error {
 		c.Keys.Allow = append(c.Keys.Allow, k.Allow...)
 		c.Keys.Timestamp = append(c.Keys.Timestamp, k.Timestamp...)
 		c.Level, c.LevelSource = f.SBAT, f.SBATSource
+		c.noteUnusable(f)
 	}
 	if c.Kernel, err = ReadKernel(o.Root, o.Members); err != nil {
 		return err
@@ -142,6 +143,18 @@ func (c *Collection) machine(o Options) error {
 		c.Keys.Deny = append(c.Keys.Deny, c.Kernel.Deny)
 	}
 	return nil
+}
+
+// noteUnusable tells of entries of firmware lists that peel cannot apply.
+func (c *Collection) noteUnusable(f *Firmware) {
+	for _, l := range []*trust.List{&f.DB, &f.DBX, &f.MokList, &f.MokListX} {
+		if l.Unknown > 0 {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s has %d entries of types that peel does not apply", l.Name, l.Unknown))
+		}
+		if len(l.Unreadable) > 0 {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s has %d certificates that cannot be read; they match only byte for byte", l.Name, len(l.Unreadable)))
+		}
+	}
 }
 
 func (c *Collection) vendor(o Options) error {

@@ -136,7 +136,8 @@ func (lv Level) Check(entries []Entry) error {
 	return nil
 }
 
-// split cuts SBAT text into lines without comments about their meaning.
+// split cuts SBAT text into its lines, whatever they hold, and checks that it
+// is text.
 func split(b []byte) ([]string, error) {
 	if len(b) > maxSize {
 		return nil, fmt.Errorf("%d bytes, at most %d: %w", len(b), maxSize, ErrSyntax)

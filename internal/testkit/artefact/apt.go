@@ -182,11 +182,17 @@ func (a *apt) fetch(ctx context.Context, names []string, closure bool, dir strin
 	if closure {
 		verb = []string{"install", "-y", "--download-only", "--no-install-recommends"}
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
-		return nil, err
+	// What is there already is not listed: the list is made as if nothing were, so that an interrupted run goes on.
+	nothing := filepath.Join(dir, "nothing")
+	for _, d := range []string{dir, nothing} {
+		if err := os.MkdirAll(filepath.Join(d, "partial"), 0o755); err != nil {
+			return nil, err
+		}
 	}
-	args := append([]string{"apt-get", "-q", "-o", "Dir::Cache::archives=" + dir}, verb...)
-	list, err := a.run(ctx, dir, slices.Concat(args, []string{"--print-uris"}, names)...)
+	args := func(dir string, more ...string) []string {
+		return slices.Concat([]string{"apt-get", "-q", "-o", "Dir::Cache::archives=" + dir}, verb, more, names)
+	}
+	list, err := a.run(ctx, nothing, args(nothing, "--print-uris")...)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +212,7 @@ func (a *apt) fetch(ctx context.Context, names []string, closure bool, dir strin
 	if len(files) == 0 {
 		return nil, fmt.Errorf("packages %s: none found", strings.Join(names, " "))
 	}
-	if _, err := a.run(ctx, dir, append(args, names...)...); err != nil {
+	if _, err := a.run(ctx, dir, args(dir)...); err != nil {
 		return nil, err
 	}
 	for i, f := range files {

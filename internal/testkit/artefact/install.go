@@ -176,7 +176,7 @@ func unpackAll(ctx context.Context, root string, files, only []string) error {
 
 // unpack unpacks the files of one package that match a pattern; without patterns, all.
 func unpack(ctx context.Context, root, deb string, only []string) error {
-	var said bytes.Buffer
+	var fromSaid, said bytes.Buffer
 	from := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
 	// Directory symlinks are kept for the merged /usr; ownership and set-id bits mean nothing here.
 	args := []string{"-x", "-C", root, "-f", "-", "--keep-directory-symlink", "--no-same-owner", "--no-same-permissions",
@@ -189,7 +189,7 @@ func unpack(ctx context.Context, root, deb string, only []string) error {
 	if err != nil {
 		return err
 	}
-	to.Stdin, to.Stderr, from.Stderr = pipe, &said, &said
+	to.Stdin, to.Stderr, from.Stderr = pipe, &said, &fromSaid
 	if err := from.Start(); err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func unpack(ctx context.Context, root, deb string, only []string) error {
 		return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), terr, bytes.TrimSpace(said.Bytes()))
 	}
 	if ferr != nil {
-		return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), ferr, bytes.TrimSpace(said.Bytes()))
+		return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), ferr, bytes.TrimSpace(fromSaid.Bytes()))
 	}
 	return nil
 }

@@ -215,6 +215,8 @@ static struct {
 	u32 why;      /* WHY_… of the refusal */
 	u32 refused;  /* REFUSE_… */
 	u64 why_off, why_len;
+	u64 at;       /* bytes of initrd in the record */
+	u32 cmdlines; /* sent */
 	u32 n;
 	struct peel_item item[PEEL_ITEMS];
 } peel;
@@ -293,6 +295,15 @@ INLINE int peel_verify(u32 buf, u64 off, u64 len)
 	return peel_plan(CMD_VERIFY_SIG, 0, buf, off, len);
 }
 
+/* Records, as types, so that the verifier knows the size of what a function
+ * is given. */
+struct peel_small {
+	char bytes[PEEL_SMALL];
+};
+struct peel_large {
+	char bytes[PEEL_RECORD];
+};
+
 INLINE void peel_header(char *rec, u32 cmd, u32 sub, u32 flags, u32 len)
 {
 	struct cmd_hdr *h = (struct cmd_hdr *)rec;
@@ -304,132 +315,199 @@ INLINE void peel_header(char *rec, u32 cmd, u32 sub, u32 flags, u32 len)
 	h->num_chunks = 0;
 }
 
-/* peel_send_refs carries out the plan on a host that takes references. */
-INLINE int peel_send_refs(char *rec, struct bpf_parser_context *host)
+/* peel_send hands the record to the host. The reference is taken for each
+ * command, since it cannot be passed to a function that is verified alone. */
+INLINE int peel_send(char *rec, u32 len)
 {
-	struct peel_ref *ref = (struct peel_ref *)(rec + sizeof(struct cmd_hdr));
+	struct bpf_parser_context *host = bpf_get_parser_context(peel.id);
+	int ret;
 
-	for (u32 i = 0; i < PEEL_ITEMS; i++) {
-		struct peel_item *it = &peel.item[i];
-		u32 cmd = it->cmd, len = sizeof(*ref);
+	if (!host)
+		return peel_no_context();
+	ret = bpf_buffer_parser(rec, sizeof(struct cmd_hdr) + len, host);
+	bpf_put_parser_context(host);
+	return ret < 0 ? -1 : 0;
+}
 
-		if (i >= peel.n)
-			break;
-		if (cmd < CMD_REF)
-			cmd |= CMD_REF;
-		if (cmd == CMD_TAKE_ADDONS)
-			len = 0;
-		if (cmd == CMD_VERIFY_IMA)
-			len = 2 * sizeof(*ref);
-		peel_header(rec, cmd, it->sub, it->flags, len);
-		__builtin_memset(ref, 0, 2 * sizeof(*ref));
-		ref[0].buffer = it->buf;
-		ref[0].offset = it->off;
-		ref[0].length = it->len;
-		ref[1].buffer = it->buf2;
-		ref[1].offset = it->off2;
-		ref[1].length = it->len2;
-		if (bpf_buffer_parser(rec, sizeof(struct cmd_hdr) + len, host) < 0)
-			return -1;
-	}
-	peel_header(rec, CMD_DONE, 0, 0, 0);
-	return bpf_buffer_parser(rec, sizeof(struct cmd_hdr), host);
+/* peel_send_ref sends entry i of the plan as a reference. */
+GLOBAL int peel_send_ref(struct peel_small *rec, u32 i)
+{
+	struct peel_item *it = &peel.item[i & (PEEL_ITEMS - 1)];
+	u32 cmd = it->cmd, len = sizeof(struct peel_ref);
+	struct peel_ref *ref;
+
+	if (!rec)
+		return -1;
+	if (cmd < CMD_REF)
+		cmd |= CMD_REF;
+	if (cmd == CMD_TAKE_ADDONS)
+		len = 0;
+	if (cmd == CMD_VERIFY_IMA)
+		len = 2 * sizeof(*ref);
+	peel_header(rec->bytes, cmd, it->sub, it->flags, len);
+	ref = (struct peel_ref *)(rec->bytes + sizeof(struct cmd_hdr));
+	ref[0].buffer = it->buf;
+	ref[0].zero = 0;
+	ref[0].zero2 = 0;
+	ref[0].offset = it->off;
+	ref[0].length = it->len;
+	ref[1].buffer = it->buf2;
+	ref[1].zero = 0;
+	ref[1].zero2 = 0;
+	ref[1].offset = it->off2;
+	ref[1].length = it->len2;
+	return peel_send(rec->bytes, len);
 }
 
 /* peel_send_refusal tells the host why there will be no DONE. */
-INLINE void peel_send_refusal(char *rec, struct bpf_parser_context *host)
+GLOBAL int peel_send_refusal(struct peel_small *rec)
 {
-	u64 *num = (u64 *)(rec + sizeof(struct cmd_hdr));
 	u32 why = peel.why;
+	struct peel_ref *num;
 
+	if (!rec)
+		return -1;
 	if (why >= WHY_COUNT)
 		why = WHY_FORMAT;
-	peel_header(rec, CMD_REFUSE, peel.refused, 0, 16 + PEEL_TEXT);
-	num[0] = peel.why_off;
-	num[1] = peel.why_len;
-	bpf_probe_read_kernel(rec + sizeof(struct cmd_hdr) + 16, PEEL_TEXT, peel_texts[why]);
-	bpf_buffer_parser(rec, sizeof(struct cmd_hdr) + 16 + PEEL_TEXT, host);
+	peel_header(rec->bytes, CMD_REFUSE, peel.refused, 0, 16 + PEEL_TEXT);
+	num = (struct peel_ref *)(rec->bytes + sizeof(struct cmd_hdr) - 8);
+	num->offset = peel.why_off;
+	num->length = peel.why_len;
+	bpf_probe_read_kernel(rec->bytes + sizeof(struct cmd_hdr) + 16, PEEL_TEXT, peel_texts[why]);
+	return peel_send(rec->bytes, 16 + PEEL_TEXT);
 }
 
-/* peel_gather appends a plan entry's bytes to the record at a place below
- * PEEL_UCODE, and returns the next place on a four byte boundary. */
-GLOBAL u64 peel_fits(u64 at, u64 len)
+INLINE int peel_in_initrd(struct peel_item *it)
 {
-	return at <= PEEL_UCODE && len <= PEEL_RECORD - PEEL_UCODE - 64;
+	return it->cmd == CMD_COPY && (it->sub == SUB_UCODE_ADD || it->sub == SUB_INITRD || it->sub == SUB_INITRD_ADD);
 }
 
-/* peel_send_copies carries out the plan on a host that knows only the series:
- * payloads are copied into the record, and what that ABI has no word for must
- * be refused here, for a part that is left out would go unnoticed. */
-INLINE int peel_send_copies(char *rec, struct bpf_parser_context *host)
+/* peel_gather appends entry i, if it is microcode or initrd, to what stands in
+ * the record already: the series' ABI takes one initrd, and a second command
+ * would replace the first. */
+GLOBAL int peel_gather(struct peel_large *rec, u32 i)
 {
-	const u32 head = sizeof(struct cmd_hdr);
-	u32 initrds = 0, at = 0, cmdlines = 0;
+	struct peel_item *it = &peel.item[i & (PEEL_ITEMS - 1)];
+	u64 at = peel.at, len = it->len;
+	u32 buf = it->buf & 15;
 
+	if (!rec)
+		return -1;
+	if (!peel_in_initrd(it))
+		return 0;
+	if (at > PEEL_UCODE || len > PEEL_RECORD - PEEL_UCODE - 64)
+		return -1;
+	if (bpf_probe_read_kernel(rec->bytes + sizeof(struct cmd_hdr) + at, len,
+				  (const void *)(unsigned long)(peel.base[buf] + it->off)))
+		return -1;
+	/* The kernel wants archives on boundaries of four bytes. */
+	at += len;
+	for (u32 pad = 0; pad < 3; pad++) {
+		if (!(at & 3) || at > PEEL_RECORD - 64)
+			break;
+		rec->bytes[sizeof(struct cmd_hdr) + at] = 0;
+		at++;
+	}
+	peel.at = at;
+	return 0;
+}
+
+/* peel_send_copy sends entry i with its bytes, on a host that knows only the
+ * series. What that ABI has no word for is refused: a part that is left out
+ * would go unnoticed. */
+GLOBAL int peel_send_copy(struct peel_large *rec, u32 i)
+{
+	struct peel_item *it = &peel.item[i & (PEEL_ITEMS - 1)];
+	u32 sub = it->sub, cmd = it->cmd, buf = it->buf & 15;
+	u64 len = it->len;
+
+	if (!rec)
+		return -1;
+	if (cmd == CMD_TAKE_ADDONS || (cmd == CMD_COPY && sub >= SUB_UNAME))
+		return 0; /* facts, which this host has no use for */
+	if (peel_in_initrd(it))
+		return 0; /* gathered before */
+	if (cmd == CMD_COPY && (sub == SUB_CMDLINE || sub == SUB_CMDLINE_ADD)) {
+		/* A second command line would replace the first one. */
+		if (peel.cmdlines++)
+			return -1;
+		sub = SUB_CMDLINE;
+	}
+	if (cmd >= CMD_REF || sub > SUB_CMDLINE || len > PEEL_RECORD - 64)
+		return -1;
+	peel_header(rec->bytes, cmd, sub, it->flags & FLAG_FILL, len);
+	if (bpf_probe_read_kernel(rec->bytes + sizeof(struct cmd_hdr), len,
+				  (const void *)(unsigned long)(peel.base[buf] + it->off)))
+		return -1;
+	return peel_send(rec->bytes, len);
+}
+
+GLOBAL int peel_send_initrd(struct peel_large *rec)
+{
+	if (!rec)
+		return -1;
+	peel_header(rec->bytes, CMD_COPY, SUB_INITRD, 0, peel.at);
+	return peel_send(rec->bytes, peel.at);
+}
+
+/* peel_by_ref carries out the plan on a host that takes references. */
+INLINE void peel_by_ref(void)
+{
+	struct peel_small *rec = bpf_ringbuf_reserve(&ringbuf_2, sizeof(*rec), 0);
+
+	if (!rec)
+		return;
+	if (peel.refused) {
+		peel_send_refusal(rec);
+		goto out;
+	}
 	for (u32 i = 0; i < PEEL_ITEMS; i++) {
-		struct peel_item *it = &peel.item[i];
-		u32 sub = it->sub, cmd = it->cmd, len;
-		const void *src = (const void *)(unsigned long)(peel.base[it->buf & 15] + it->off);
-
 		if (i >= peel.n)
 			break;
-		if (it->len > PEEL_RECORD - PEEL_UCODE - 64)
-			return -1;
-		len = it->len;
-		if (cmd == CMD_TAKE_ADDONS || (sub >= SUB_UNAME && cmd == CMD_COPY))
-			continue; /* facts, which this host has no use for */
-		if (cmd >= CMD_REF || (cmd == CMD_COPY && (sub == SUB_DTB || sub == SUB_OVERLAY_ADD || sub == SUB_ADDON)))
-			return -1;
-		if (cmd == CMD_COPY && (sub == SUB_UCODE_ADD || sub == SUB_INITRD || sub == SUB_INITRD_ADD)) {
-			/* All of them go into one archive, in the order of the plan. */
-			if (at > PEEL_UCODE)
-				return -1;
-			if (bpf_probe_read_kernel(rec + head + at, len, src))
-				return -1;
-			at += len;
-			for (u32 pad = 0; pad < 3; pad++) {
-				if (!(at & 3) || at >= PEEL_RECORD - 64)
-					break;
-				rec[head + at] = 0;
-				at++;
-			}
-			initrds++;
-			continue;
-		}
+		if (peel_send_ref(rec, i))
+			goto out;
 	}
-	if (initrds) {
-		peel_header(rec, CMD_COPY, SUB_INITRD, 0, at);
-		if (bpf_buffer_parser(rec, head + at, host) < 0)
-			return -1;
-	}
-	for (u32 i = 0; i < PEEL_ITEMS; i++) {
-		struct peel_item *it = &peel.item[i];
-		u32 sub = it->sub, cmd = it->cmd, len;
-		const void *src = (const void *)(unsigned long)(peel.base[it->buf & 15] + it->off);
+	peel_header(rec->bytes, CMD_DONE, 0, 0, 0);
+	peel_send(rec->bytes, 0);
+out:
+	bpf_ringbuf_discard(rec, 1);
+}
 
+/* peel_by_copy carries out the plan on a host that knows only the series. */
+INLINE void peel_by_copy(void)
+{
+	struct peel_large *rec;
+
+	if (peel.refused)
+		return;
+	rec = bpf_ringbuf_reserve(&ringbuf_1, sizeof(*rec), 0);
+	if (!rec)
+		return;
+	/* VERIFY_SIG comes first in every plan, so it goes before the initrd. */
+	for (u32 i = 0; i < PEEL_ITEMS; i++) {
 		if (i >= peel.n)
 			break;
-		if (it->len > PEEL_RECORD - PEEL_UCODE - 64)
-			return -1;
-		len = it->len;
-		if (cmd == CMD_COPY && sub != SUB_KERNEL && sub != SUB_CMDLINE && sub != SUB_CMDLINE_ADD)
-			continue;
-		if (cmd == CMD_TAKE_ADDONS)
-			continue;
-		if (sub == SUB_CMDLINE || sub == SUB_CMDLINE_ADD) {
-			/* A second command line would replace the first one. */
-			if (cmdlines++)
-				return -1;
-			sub = SUB_CMDLINE;
-		}
-		peel_header(rec, cmd, sub, it->flags & FLAG_FILL, len);
-		if (bpf_probe_read_kernel(rec + head, len, src))
-			return -1;
-		if (bpf_buffer_parser(rec, head + len, host) < 0)
-			return -1;
+		if (peel.item[i].cmd == CMD_VERIFY_SIG && peel_send_copy(rec, i))
+			goto out;
 	}
-	peel_header(rec, CMD_DONE, 0, 0, 0);
-	return bpf_buffer_parser(rec, head, host);
+	for (u32 i = 0; i < PEEL_ITEMS; i++) {
+		if (i >= peel.n)
+			break;
+		if (peel_gather(rec, i))
+			goto out;
+	}
+	if (peel.at && peel_send_initrd(rec))
+		goto out;
+	for (u32 i = 0; i < PEEL_ITEMS; i++) {
+		if (i >= peel.n)
+			break;
+		if (peel.item[i].cmd != CMD_VERIFY_SIG && peel_send_copy(rec, i))
+			goto out;
+	}
+	peel_header(rec->bytes, CMD_DONE, 0, 0, 0);
+	peel_send(rec->bytes, 0);
+out:
+	bpf_ringbuf_discard(rec, 1);
 }
 
 #define PEEL_FIELD(ptr, field) \
@@ -446,6 +524,8 @@ INLINE void peel_begin(const u64 *args)
 	peel.id = args[1];
 	peel.n = 0;
 	peel.refused = 0;
+	peel.at = 0;
+	peel.cmdlines = 0;
 	peel.refs = 0;
 	peel.addons = 0;
 	peel.sig = 0;
@@ -484,31 +564,10 @@ INLINE void peel_begin(const u64 *args)
 
 INLINE void peel_end(void)
 {
-	struct bpf_parser_context *host;
-	char *rec;
-
-	host = bpf_get_parser_context(peel.id);
-	if (!host) {
-		peel_no_context();
-		return;
-	}
-	if (peel.refs) {
-		rec = bpf_ringbuf_reserve(&ringbuf_2, PEEL_SMALL, 0);
-		if (rec) {
-			if (peel.refused)
-				peel_send_refusal(rec, host);
-			else
-				peel_send_refs(rec, host);
-			bpf_ringbuf_discard(rec, 1);
-		}
-	} else if (!peel.refused) {
-		rec = bpf_ringbuf_reserve(&ringbuf_1, PEEL_RECORD, 0);
-		if (rec) {
-			peel_send_copies(rec, host);
-			bpf_ringbuf_discard(rec, 1);
-		}
-	}
-	bpf_put_parser_context(host);
+	if (peel.refs)
+		peel_by_ref();
+	else
+		peel_by_copy();
 }
 
 GLOBAL int parse(void);
