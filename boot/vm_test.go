@@ -143,8 +143,8 @@ func TestVMKexecLoadUEFI(t *testing.T) {
 	c.files = []testkit.File{testkit.Plain("efivarfs.ko", testkit.Module(t, k, "efivarfs"))}
 	c.second.Modules = []string{"/efivarfs.ko"}
 	c.second.Steps = []guest.Step{
-		// Attributes: boot and runtime access.
-		{Name: "write", Argv: []string{"@write", name, "\x06\x00\x00\x00kept"}},
+		// Attributes: non-volatile, boot and runtime access.
+		{Name: "write", Argv: []string{"@write", name, "\x07\x00\x00\x00kept"}},
 		{Name: "read", Argv: []string{"@cat", name}},
 		{Name: "map", Argv: []string{"@ls", "/sys/firmware/efi/runtime-map"}},
 		{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}},
@@ -156,7 +156,7 @@ func TestVMKexecLoadUEFI(t *testing.T) {
 	if r := run.Result("write"); r.Status != 0 {
 		t.Errorf("write of a variable = %+v", r)
 	}
-	if r := run.Result("read"); r.Stdout != "\x06\x00\x00\x00kept" {
+	if r := run.Result("read"); r.Stdout != "\x07\x00\x00\x00kept" {
 		t.Errorf("variable = %q, %s", r.Stdout, r.Stderr)
 	}
 	if r := run.Result("map"); !strings.Contains(r.Stdout, "0/phys_addr") {

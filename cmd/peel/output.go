@@ -59,12 +59,3 @@ func oneLine(s string) string {
 	}
 	return b.String()
 }
-
-// shorten cuts s to at most n runes, marking the cut.
-func shorten(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
-	}
-	return string(r[:n-1]) + "…"
-}

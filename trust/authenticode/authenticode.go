@@ -89,6 +89,8 @@ func Read(f *pe.File) ([]Entry, error) {
 			e.Err = fmt.Errorf("entry %d at 0x%x: type 0x%x is not PKCS#7: %w", i, c.Offset, c.Type, ErrSyntax)
 		case c.Revision != pe.CertRevision2:
 			e.Err = fmt.Errorf("entry %d at 0x%x: revision 0x%x, want 0x%x: %w", i, c.Offset, c.Revision, pe.CertRevision2, ErrSyntax)
+		case !padded(f, c):
+			e.Err = fmt.Errorf("entry %d at 0x%x: padding is not zero: %w", i, c.Offset, ErrSyntax)
 		default:
 			s, err := Parse(c.Data)
 			if err != nil {
@@ -104,6 +106,19 @@ func Read(f *pe.File) ([]Entry, error) {
 		return nil, ErrNone
 	}
 	return out, nil
+}
+
+// padded reports whether the bytes between the end of c and the next entry,
+// at most seven, are zero. No signature covers them.
+func padded(f *pe.File, c pe.Certificate) bool {
+	end := c.Offset + 8 + uint64(len(c.Data))
+	next := min((end+7)&^7, f.CertTable.End(), uint64(len(f.Raw)))
+	for _, b := range f.Raw[min(end, next):next] {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Parse reads the data of one PKCS#7 certificate-table entry, which may end

@@ -99,6 +99,27 @@ func TestReadSeveral(t *testing.T) {
 	}
 }
 
+// Padding behind a message is zero, whether the entry counts it or not.
+func TestPadding(t *testing.T) {
+	k := testkit.NewKey(t, "signer")
+	image := trusttest.SmallPE(t)
+	m := trusttest.Authenticode(t, image, trusttest.Options{Signer: k.Signer, Cert: k.Cert})
+	for len(m)%8 != 3 { // an unsigned attribute sets the length
+		m = trusttest.Authenticode(t, image, trusttest.Options{Signer: k.Signer, Cert: k.Cert,
+			Unsigned: func([]byte) []trusttest.Attribute {
+				return []trusttest.Attribute{{Type: []int{1, 2, 3}, Value: append([]byte{4, byte(len(m) % 8)}, make([]byte, len(m)%8)...)}}
+			}})
+	}
+	b := trusttest.Attach(image, m)
+	if err := verify(t, b, k); err != nil {
+		t.Errorf("verify(zero padding) = %v, want nil", err)
+	}
+	b[len(b)-1] = 1
+	if err := verify(t, b, k); !errors.Is(err, authenticode.ErrSyntax) {
+		t.Errorf("verify(padding of ones) = %v, want ErrSyntax", err)
+	}
+}
+
 // The tests' writer is no oracle of its own: sbverify and osslsigncode accept
 // what it makes.
 func TestToolsRead(t *testing.T) {
