@@ -28,6 +28,8 @@ type Additions struct {
 	Cmdline *File
 	// Append is put behind the command line with a space between.
 	Append *File
+	// DTB replaces the device tree of the image and of the machine.
+	DTB *File
 }
 
 // File is a part from outside with the signatures that came with it.
@@ -94,6 +96,7 @@ func (im *Image) judge(p *image.Payload, add Additions) (*trust.Report, error) {
 	}
 	outside(trust.RoleCmdline, add.Cmdline)
 	outside(trust.RoleCmdline, add.Append)
+	outside(trust.RoleDTB, add.DTB)
 	if len(objects) == 0 {
 		return im.report, im.refused
 	}
@@ -119,6 +122,10 @@ func (b *Boot) compose(add Additions) {
 	if add.Append != nil {
 		p.Cmdline = strings.TrimSpace(p.Cmdline + " " + string(add.Append.Data))
 		p.CmdlineParts = append(p.CmdlineParts, text(add.Append))
+	}
+	if add.DTB != nil {
+		dtb := text(add.DTB)
+		p.DTB = &dtb
 	}
 	b.Cmdline = p.Cmdline
 }

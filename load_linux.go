@@ -3,18 +3,95 @@
 package peel
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/peelboot/peel/boot"
 	"github.com/peelboot/peel/image"
+	"github.com/peelboot/peel/internal/unix"
 	"github.com/peelboot/peel/kexec"
+	"github.com/peelboot/peel/machine"
 )
 
-// Load loads the kernel through kexec_file_load. It fails with ErrArch before
-// it asks the running kernel when the kernel is for another machine, and with
-// a *kexec.Error that explains what the running kernel said.
-func (b *Boot) Load(c *kexec.Client, f kexec.FileFlags) error {
-	if a := b.Payload.Arch; a != image.HostArch() {
-		return fmt.Errorf("%s: %w: %s, this machine is %s", b.Payload.Kernel.Origin, ErrArch, a, image.HostArch())
+// LoadOptions say how a kernel is to be loaded.
+type LoadOptions struct {
+	// Route is the system call; kexec.RouteAuto chooses by the machine.
+	Route kexec.Route
+	// Plan holds what the operator decides about segments. It matters when
+	// kexec_load is used; Crash matters always.
+	Plan boot.Options
+}
+
+// Loaded tells how a kernel was loaded, or would be.
+type Loaded struct {
+	Choice kexec.Choice
+	// Plan is the plan that kexec_load took; nil after kexec_file_load.
+	Plan *boot.Plan
+}
+
+// Plan lays kernel, initial RAM disk and hand-over data out in the memory of
+// machine m.
+func (b *Boot) Plan(m *machine.Machine, o boot.Options) (*boot.Plan, error) {
+	return boot.Build(b.Payload, boot.HostOf(m), o)
+}
+
+// Choose picks the system call for this kernel on machine m, and makes the
+// plan if that is kexec_load. It is Load without the system call. It fails
+// with ErrArch, and with the errors of kexec.Choose and boot.Build.
+func (b *Boot) Choose(m *machine.Machine, o LoadOptions) (*Loaded, error) {
+	if a, host := b.Payload.Arch, m.CPU.Arch.Or(image.HostArch()); a != host {
+		return nil, fmt.Errorf("%s: %w: %s, this machine is %s", b.Payload.Kernel.Origin, ErrArch, a, host)
 	}
-	return c.LoadFile(b.Kernel(), b.RAMDisk(), b.Cmdline, f)
+	choice, err := kexec.Choose(m, kexec.Wish{Route: o.Route, NeedsSegments: b.needsSegments(o)})
+	if err != nil {
+		return nil, err
+	}
+	l := &Loaded{Choice: choice}
+	if choice.Route == kexec.RouteSegments {
+		if l.Plan, err = b.Plan(m, o.Plan); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// needsSegments says what kexec_file_load has no way to do.
+func (b *Boot) needsSegments(o LoadOptions) string {
+	switch {
+	case b.Payload.DTB != nil || len(o.Plan.DTB) > 0:
+		return "a device tree is to be handed over"
+	case image.Detect(b.Payload.Kernel.Data).Kind == image.KindVmlinux:
+		return "the kernel is a vmlinux ELF"
+	case o.Plan.NoEFI:
+		return "EFI is not to be handed over"
+	case o.Plan.Min != 0 || o.Plan.Max != 0:
+		return "addresses are bounded"
+	}
+	return ""
+}
+
+// Load loads the kernel. Where the machine does not tell whether it has
+// kexec_file_load and turns out not to, kexec_load is tried. Errors are those
+// of Choose, and a *kexec.Error that explains what the running kernel said.
+// A failed Load leaves loaded what was loaded before.
+func (b *Boot) Load(c *kexec.Client, o LoadOptions) (*Loaded, error) {
+	l, err := b.Choose(c.Machine, o)
+	if err != nil {
+		return nil, err
+	}
+	if l.Choice.Route == kexec.RouteFile {
+		err = c.LoadFile(b.Kernel(), b.RAMDisk(), b.Cmdline, kexec.FileFlags{Crash: o.Plan.Crash})
+		if l.Choice.Fallback != kexec.RouteSegments || !errors.Is(err, unix.ENOSYS) {
+			return l, err
+		}
+		if l.Plan, err = b.Plan(c.Machine, o.Plan); err != nil {
+			return nil, err
+		}
+		l.Choice = kexec.Choice{Route: kexec.RouteSegments, Reason: "the running kernel has no kexec_file_load"}
+	}
+	segments := make([]kexec.Segment, len(l.Plan.Segments))
+	for i, s := range l.Plan.Segments {
+		segments[i] = kexec.Segment{Buf: s.Data, Phys: s.Phys, MemSize: s.MemSize}
+	}
+	return l, c.LoadSegments(l.Plan.Entry, segments, l.Plan.Arch, o.Plan.Crash)
 }

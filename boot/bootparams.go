@@ -36,6 +36,7 @@ const (
 	bpRamdisk        = 0x218 // u32
 	bpRamdiskSize    = 0x21c // u32
 	bpCmdline        = 0x228 // u32
+	bpCmdlineSize    = 0x238 // u32
 	bpSubarch        = 0x23c // u32
 	bpSetupData      = 0x250 // u64
 	bpHeaderEnd      = 0x290
@@ -72,6 +73,7 @@ func NewBootParams(header []byte) (*BootParams, error) {
 		copy(p[bpMagic:], "HdrS")
 		le.PutUint16(p[bpVersion:], 0x020f)
 		p[bpLoadFlags] = loadedHigh
+		le.PutUint32(p[bpCmdlineSize:], x86CmdlineSize)
 	}
 	copy(p[bpHeader:], header)
 	p[bpLoaderType] = loaderType

@@ -25,21 +25,23 @@ const secondArchive = "from the second archive\n"
 type kexecCase struct {
 	name   string
 	config vm.Config
-	kernel []byte // second kernel
+	kernel []byte // started by kexec
 	args   []string
-	// second is what the second kernel does, with files.
-	second guest.Script
-	files  []testkit.File
+	// last is what the last kernel does, with files.
+	last  guest.Script
+	files []testkit.File
 	// crash starts the second kernel by a panic.
 	crash bool
+	// again lets the second kernel start a third one.
+	again bool
 }
 
 // run boots the first kernel, which plans, loads and starts the second one,
-// and returns what both said.
+// and returns what all said. The last one is called "last".
 func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	t.Helper()
 	arch := c.config.Arch
-	cmdline := vmkit.Cmdline(t, arch, "peel.generation=2")
+	cmdline := vmkit.Cmdline(t, arch, "peel.kexec=1")
 	load := guest.Step{Name: "load", Argv: append([]string{
 		"/bin/loadplan", "-kernel", "/kernel", "-initrd", "/initrd1,/initrd2", "-cmdline", cmdline,
 	}, c.args...)}
@@ -52,30 +54,38 @@ func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	load.Argv = append(load.Argv, how)
 
 	loadplan := testkit.Exec(t, "bin/loadplan", testkit.BuildBinary(t, "./boot/internal/loadplan", goarch[arch]))
-	c.second.Name = "second"
-	c.second.Steps = append(c.second.Steps, guest.Step{Name: "archive", Argv: []string{"@cat", "/archive"}})
-	first := vmkit.Initramfs(t, arch, guest.Script{Name: "first", Steps: []guest.Step{load}, Panic: c.crash},
-		loadplan, testkit.Plain("kernel", c.kernel),
-		testkit.Plain("initrd1", vmkit.Initramfs(t, arch, c.second, append(c.files, loadplan)...)),
-		testkit.Plain("initrd2", testkit.Initramfs(t, testkit.Plain("archive", []byte(secondArchive)))),
-	)
+	archive := testkit.Plain("initrd2", testkit.Initramfs(t, testkit.Plain("archive", []byte(secondArchive))))
+	c.last.Name = "last"
+	c.last.Steps = append(c.last.Steps, guest.Step{Name: "archive", Argv: []string{"@cat", "/archive"}})
+	initrd := vmkit.Initramfs(t, arch, c.last, append(c.files, loadplan)...)
+	names := []string{"first"}
+	if c.again {
+		names = []string{"second", "first"}
+	}
+	for _, name := range names {
+		initrd = vmkit.Initramfs(t, arch, guest.Script{Name: name, Steps: []guest.Step{load}, Panic: c.crash},
+			loadplan, archive, testkit.Plain("kernel", c.kernel), testkit.Plain("initrd1", initrd))
+	}
 	c.config.Kernel = testkit.Kernel(t, goarch[arch], "6.12")
-	c.config.Initrd = testkit.WriteFile(t, "initrd", first)
+	c.config.Initrd = testkit.WriteFile(t, "initrd", initrd)
 	c.config.MemoryMiB = 1024
-	run := vmkit.Boot(t, c.config, "second")
+	run := vmkit.Boot(t, c.config, "last")
 
-	b := run.Boot("second")
-	if !strings.HasSuffix(b.Cmdline, cmdline) || !c.crash && b.Cmdline != cmdline {
-		t.Errorf("second /proc/cmdline = %q, want %q", b.Cmdline, cmdline)
+	first := run.Boot("first")
+	for _, name := range append(names[:len(names)-1], "last") {
+		b := run.Boot(name)
+		if !strings.HasSuffix(b.Cmdline, cmdline) || !c.crash && b.Cmdline != cmdline {
+			t.Errorf("%s /proc/cmdline = %q, want %q", name, b.Cmdline, cmdline)
+		}
+		if one, two := first.MemTotalKB, b.MemTotalKB; !c.crash && (two < one-one/16 || two > one+one/16) {
+			t.Errorf("%s MemTotal = %d kB, first %d kB, want about the same", name, two, one)
+		}
+		if b.EFI != first.EFI {
+			t.Errorf("%s kernel has EFI: %v, first: %v", name, b.EFI, first.EFI)
+		}
 	}
 	if got := run.Result("archive").Stdout; got != secondArchive {
 		t.Errorf("file of the second archive = %q, want %q", got, secondArchive)
-	}
-	if one, two := run.Boot("first").MemTotalKB, b.MemTotalKB; !c.crash && (two < one-one/16 || two > one+one/16) {
-		t.Errorf("second MemTotal = %d kB, first %d kB, want about the same", two, one)
-	}
-	if b.EFI != run.Boot("first").EFI {
-		t.Errorf("second kernel has EFI: %v, first: %v", b.EFI, run.Boot("first").EFI)
 	}
 	return run
 }
@@ -134,15 +144,16 @@ func TestVMKexecLoadX86(t *testing.T) {
 	}
 }
 
-// On UEFI the second kernel reads and writes variables.
+// On UEFI, kernels of the second and third generation read and write
+// variables.
 func TestVMKexecLoadUEFI(t *testing.T) {
 	k := testkit.KernelImage(t, "amd64", "6.12")
 	const name = "/sys/firmware/efi/efivars/PeelTest-2f0d0f3a-9f0b-4f6e-8f0e-7f6d5e4c3b2a"
-	c := kexecCase{config: vmkit.Config(t, image.ArchX86_64), kernel: testkit.ReadFile(t, k.Path)}
+	c := kexecCase{config: vmkit.Config(t, image.ArchX86_64), kernel: testkit.ReadFile(t, k.Path), again: true}
 	c.config.Firmware = vmkit.Firmware(t, image.ArchX86_64, false)
 	c.files = []testkit.File{testkit.Plain("efivarfs.ko", testkit.Module(t, k, "efivarfs"))}
-	c.second.Modules = []string{"/efivarfs.ko"}
-	c.second.Steps = []guest.Step{
+	c.last.Modules = []string{"/efivarfs.ko"}
+	c.last.Steps = []guest.Step{
 		// Attributes: non-volatile, boot and runtime access.
 		{Name: "write", Argv: []string{"@write", name, "\x07\x00\x00\x00kept"}},
 		{Name: "read", Argv: []string{"@cat", name}},
@@ -150,8 +161,8 @@ func TestVMKexecLoadUEFI(t *testing.T) {
 		{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}},
 	}
 	run := c.run(t)
-	if !run.Boot("second").EFI {
-		t.Error("second kernel has no EFI")
+	if !run.Boot("last").EFI {
+		t.Error("last kernel has no EFI")
 	}
 	if r := run.Result("write"); r.Status != 0 {
 		t.Errorf("write of a variable = %+v", r)
@@ -178,10 +189,10 @@ func TestVMKexecLoadARM64(t *testing.T) {
 			firmware := c.config.Firmware
 			c.config = vmkit.Config(t, image.ArchARM64)
 			c.config.Firmware = firmware
-			c.second.Steps = []guest.Step{{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}}}
+			c.last.Steps = []guest.Step{{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}}}
 			run := c.run(t)
 			if acpi := strings.Contains(run.Result("acpi").Stdout, "APIC "); acpi != (firmware != nil) {
-				t.Errorf("second kernel has ACPI: %v, want %v", acpi, firmware != nil)
+				t.Errorf("last kernel has ACPI: %v, want %v", acpi, firmware != nil)
 			}
 		})
 	}
@@ -197,9 +208,9 @@ func TestVMCrash(t *testing.T) {
 	for _, arch := range []image.Arch{image.ArchX86_64, image.ArchARM64} {
 		t.Run(string(arch), func(t *testing.T) {
 			c := kexecCase{config: vmkit.Config(t, arch), kernel: kernel(t, goarch[arch], "6.12"), crash: true}
-			c.second.Steps = []guest.Step{{Name: "core", Argv: []string{"/bin/loadplan", "-core", "/proc/vmcore"}}}
+			c.last.Steps = []guest.Step{{Name: "core", Argv: []string{"/bin/loadplan", "-core", "/proc/vmcore"}}}
 			run := c.run(t)
-			one, two := run.Boot("first"), run.Boot("second")
+			one, two := run.Boot("first"), run.Boot("last")
 			if two.MemTotalKB > 300<<10 {
 				t.Errorf("crash kernel has %d kB, want no more than its region and the first megabyte", two.MemTotalKB)
 			}

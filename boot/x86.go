@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peelboot/peel/image/fdt"
 	"github.com/peelboot/peel/image/linux"
 )
 
@@ -155,8 +156,8 @@ func (b *builder) x86(boot *BootParams, entry, limit, initrdLimit uint64) error 
 		memory = crashMap(h, core)
 		cmdline = joinCmdline(fmt.Sprintf("elfcorehdr=%#x", core.Start), cmdline)
 		plan.HandOver.Cmdline = cmdline
-		if max := le.Uint32(boot[0x238:]); max != 0 && uint64(len(cmdline)) > uint64(max) {
-			return fmt.Errorf("command line of %d bytes with elfcorehdr=, this kernel takes %d: %w", len(cmdline), max, ErrLimit)
+		if most := le.Uint32(boot[bpCmdlineSize:]); most != 0 && uint64(len(cmdline)) > uint64(most) {
+			return fmt.Errorf("command line of %d bytes with elfcorehdr=, this kernel takes %d: %w", len(cmdline), most, ErrLimit)
 		}
 	}
 	boot.CopyMachine(h.BootParams)
@@ -170,7 +171,11 @@ func (b *builder) x86(boot *BootParams, entry, limit, initrdLimit uint64) error 
 	if efi != nil {
 		extra = append(extra, SetupData{SetupEFI, encodeSetupEFI(efi)})
 	}
-	if dtb := b.deviceTree(); dtb != nil {
+	dtb, err := b.deviceTree()
+	if err != nil {
+		return err
+	}
+	if dtb != nil {
 		extra = append(extra, SetupData{SetupDTB, dtb})
 	}
 	for _, sd := range h.SetupData {
@@ -248,14 +253,17 @@ func (b *builder) efi() *EFI {
 // deviceTree returns the tree that an x86 kernel is to get, or nil. Few
 // machines have one; that of the running kernel is not taken over, because
 // the kernel finds what it was given in setup_data only.
-func (b *builder) deviceTree() []byte {
+func (b *builder) deviceTree() ([]byte, error) {
 	if b.opts.DTB != nil {
-		return b.opts.DTB
+		if _, err := fdt.Parse(b.opts.DTB); err != nil {
+			return nil, fmt.Errorf("the given device tree: %w: %w", err, ErrDeviceTree)
+		}
+		return b.opts.DTB, nil
 	}
 	if b.DTB != nil {
 		b.plan.note("the device tree of the image is left out: x86 machines are described by ACPI")
 	}
-	return nil
+	return nil, nil
 }
 
 // read returns size bytes at a physical address of the plan, or nil.

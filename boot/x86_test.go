@@ -229,7 +229,7 @@ func TestSetupData(t *testing.T) {
 		h.Map = append(h.Map, E820Entry{uint64(i) * 16 * mib, 8 * mib, E820RAM})
 	}
 	h.SetupData = []SetupData{{SetupIMA, make([]byte, 16)}, {SetupKHO, make([]byte, 32)}, {SetupPCI, []byte("rom")}, {SetupIMA | setupIndirect, nil}}
-	p := mustBuild(t, payload(modern().bytes(), ""), h, Options{Preserve: []uint32{SetupIMA, SetupKHO}, DTB: []byte("tree")})
+	p := mustBuild(t, payload(modern().bytes(), ""), h, Options{Preserve: []uint32{SetupIMA, SetupKHO}, DTB: virt(t).FDT})
 	_, page := zeroPage(t, p)
 	if got := page[0x1e8]; got != 128 {
 		t.Errorf("e820_entries = %d, want 128", got)
@@ -243,6 +243,9 @@ func TestSetupData(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"E820_EXT", "DTB", "IMA", "KEXEC_KHO", "RNG_SEED"}, got); d != "" {
 		t.Errorf("setup_data, -want +got:\n%s", d)
+	}
+	if _, err := Build(payload(modern().bytes(), ""), h, Options{DTB: []byte("tree")}); !errors.Is(err, ErrDeviceTree) {
+		t.Errorf("Build with a bad device tree = %v, want %v", err, ErrDeviceTree)
 	}
 	// None is handed on unasked: the memory they point to may be in use.
 	p = mustBuild(t, payload(modern().bytes(), ""), h, Options{})

@@ -89,7 +89,8 @@ type Policy struct {
 	SBAT sbat.Level
 	// SBATRequired refuses PE layers without a .sbat section.
 	SBATRequired bool
-	// Machine adds firmware, shim and kernel lists to the operator's.
+	// Machine lets firmware and shim lists allow beside the operator's.
+	// Lists that deny count whatever it says. See SetDefaultLists.
 	Machine bool
 	// Vendor adds the certificate inside the installed shim.
 	Vendor bool
@@ -152,6 +153,22 @@ func (p *Policy) SetDefaultMode(s State) {
 		p.SetMode(Enforce, "keys were given")
 	default:
 		p.SetMode(Warn, "Secure Boot is off, no lockdown, no keys given")
+	}
+}
+
+// SetDefaultLists lets the machine's own lists allow when the operator gave
+// no key: under Secure Boot without keys of one's own, what the firmware
+// would boot is what may boot. It keeps a choice that somebody made. The
+// machine's deny lists count in any case.
+func (p *Policy) SetDefaultLists(keys bool) {
+	if o := p.Origin["lists.machine"]; o != "" && o != builtIn {
+		return
+	}
+	p.Machine = !keys
+	if keys {
+		p.set("lists.machine", "keys were given")
+	} else {
+		p.set("lists.machine", "no keys were given")
 	}
 }
 

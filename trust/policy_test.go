@@ -104,6 +104,24 @@ func TestDefaultMode(t *testing.T) {
 	}
 }
 
+func TestDefaultLists(t *testing.T) {
+	for _, keys := range []bool{false, true} {
+		p := trust.DefaultPolicy()
+		p.SetDefaultLists(keys)
+		if p.Machine != !keys {
+			t.Errorf("SetDefaultLists(%t): Machine = %t, want %t", keys, p.Machine, !keys)
+		}
+		p = trust.DefaultPolicy()
+		if err := p.Apply("p", []byte("[lists]\nmachine = false\n")); err != nil {
+			t.Fatal(err)
+		}
+		p.SetDefaultLists(keys)
+		if p.Machine {
+			t.Errorf("SetDefaultLists(%t) changed what a file set", keys)
+		}
+	}
+}
+
 func TestPolicyMistakes(t *testing.T) {
 	for _, text := range []string{
 		"mode = \"enforced\"", "mod = \"warn\"", "[outside]\ncmdline = \"yes\"", "[outside]\nfirmware = \"allow\"",

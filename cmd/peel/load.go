@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/boot"
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/machine"
@@ -26,6 +27,10 @@ type loadFlags struct {
 	profile  string
 	parser   string
 	crash    bool
+	dtb      string
+	syscall  string
+	noEFI    bool
+	min, max uint64
 
 	parts []*peel.Part
 }
@@ -40,6 +45,24 @@ func (f *loadFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.profile, "profile", "", "boot the `PROFILE` with this number or ID")
 	fs.StringVar(&f.parser, "parser", "", "ask the parser programs in container `FILE` before the stock ones")
 	fs.BoolVar(&f.crash, "crash", false, "load the kernel that a panic starts")
+	fs.StringVar(&f.dtb, "dtb", "", "hand over the device tree in `FILE`")
+	fs.StringVar(&f.syscall, "syscall", "auto", "system `CALL`: auto, file (kexec_file_load) or segments (kexec_load)")
+	fs.BoolVar(&f.noEFI, "noefi", false, "hand over no EFI runtime services")
+	fs.Uint64Var(&f.min, "mem-min", 0, "place nothing below this physical `ADDRESS`")
+	fs.Uint64Var(&f.max, "mem-max", 0, "place nothing above this physical `ADDRESS`")
+}
+
+// loadOptions are those for the system call.
+func (f *loadFlags) loadOptions() (peel.LoadOptions, error) {
+	o := peel.LoadOptions{
+		Route: kexec.Route(f.syscall),
+		Plan:  boot.Options{Crash: f.crash, NoEFI: f.noEFI, Min: f.min, Max: f.max},
+	}
+	switch o.Route {
+	case kexec.RouteAuto, kexec.RouteFile, kexec.RouteSegments:
+		return o, nil
+	}
+	return o, usagef("--syscall %q, want auto, file or segments", f.syscall)
 }
 
 // additions reads what comes from outside the image.
@@ -70,6 +93,13 @@ func (f *loadFlags) additions(cmd *cobra.Command, m *machine.Machine) (peel.Addi
 		add.Cmdline = &p.File
 	case cmd.Flags().Changed("cmdline"):
 		add.Cmdline = &peel.File{Name: "--cmdline", Data: []byte(f.cmdline)}
+	}
+	if f.dtb != "" {
+		p, err := f.open(f.dtb)
+		if err != nil {
+			return add, err
+		}
+		add.DTB = &p.File
 	}
 	if f.appended != "" {
 		add.Append = &peel.File{Name: "--append", Data: []byte(f.appended)}
@@ -122,49 +152,58 @@ signature); under --policy warn it is named and used.`,
 		GroupID: "boot",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			defer f.close()
-			m, err := a.machine()
+			o, err := f.loadOptions()
 			if err != nil {
 				return err
 			}
-			o, err := f.options(a, m)
-			if err != nil {
-				return err
-			}
-			add, err := f.additions(cmd, m)
-			if err != nil {
-				return err
-			}
-			im, err := peel.Open(args[0], o)
-			if err != nil {
-				return err
-			}
-			defer im.Close()
-			b, err := im.Prepare(cmd.Context(), add)
-			if b != nil {
-				defer b.Close()
-			}
-			if err != nil {
-				return err
-			}
-			warnReport(a.err, b.Report)
-			choice, err := kexec.Choose(m, kexec.Wish{Route: kexec.RouteFile})
-			if !dry {
+			return f.prepare(a, cmd, args[0], func(m *machine.Machine, b *peel.Boot) error {
+				if dry {
+					l, err := b.Choose(m, o)
+					return a.printLoad(b, l, dry, err)
+				}
+				l, err := b.Load(&kexec.Client{Machine: m, Log: a.logger()}, o)
 				if err != nil {
 					return err
 				}
-				client := &kexec.Client{Machine: m, Log: a.logger()}
-				if err := b.Load(client, kexec.FileFlags{Crash: f.crash}); err != nil {
-					return err
-				}
-			}
-			return a.printLoad(b, choice, dry, err)
+				return a.printLoad(b, l, dry, nil)
+			})
 		},
 	}
 	a.jsonFlag(cmd)
 	f.add(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "do everything but the system call, and say what would be loaded")
 	return cmd
+}
+
+// prepare makes the image ready to boot and calls use with it.
+func (f *loadFlags) prepare(a *app, cmd *cobra.Command, path string, use func(*machine.Machine, *peel.Boot) error) error {
+	defer f.close()
+	m, err := a.machine()
+	if err != nil {
+		return err
+	}
+	o, err := f.options(a, m)
+	if err != nil {
+		return err
+	}
+	add, err := f.additions(cmd, m)
+	if err != nil {
+		return err
+	}
+	im, err := peel.Open(path, o)
+	if err != nil {
+		return err
+	}
+	defer im.Close()
+	b, err := im.Prepare(cmd.Context(), add)
+	if b != nil {
+		defer b.Close()
+	}
+	if err != nil {
+		return err
+	}
+	warnReport(a.err, b.Report)
+	return use(m, b)
 }
 
 // options are those for opening the image.
@@ -193,6 +232,7 @@ type loaded struct {
 	Call    string        `json:"system_call"`
 	Reason  string        `json:"system_call_reason"`
 	Problem string        `json:"problem,omitempty"`
+	Plan    *boot.Plan    `json:"plan,omitempty"`
 	Report  *trust.Report `json:"report"`
 }
 
@@ -202,15 +242,19 @@ type loadedPart struct {
 	Outside bool   `json:"outside,omitempty"`
 }
 
-func (a *app) printLoad(b *peel.Boot, c kexec.Choice, dry bool, problem error) error {
+// printLoad says what was loaded, or would be. choice is nil when there is a
+// problem.
+func (a *app) printLoad(b *peel.Boot, choice *peel.Loaded, dry bool, problem error) error {
 	p := b.Payload
 	l := loaded{
 		Loaded: !dry, DryRun: dry, Arch: p.Arch, Cmdline: b.Cmdline, Report: b.Report,
 		Kernel: loadedPart{Origin: p.Kernel.Origin, Size: len(p.Kernel.Data)},
-		Call:   kexec.RouteFile.Call(), Reason: c.Reason,
 	}
 	if problem != nil {
 		l.Problem = problem.Error()
+	}
+	if choice != nil {
+		l.Call, l.Reason, l.Plan = choice.Choice.Route.Call(), choice.Choice.Reason, choice.Plan
 	}
 	for _, part := range p.RAMDisk() {
 		l.Initrds = append(l.Initrds, loadedPart{part.Origin, len(part.Data), part.Outside})
@@ -237,11 +281,13 @@ func writeLoad(w io.Writer, b *peel.Boot, l loaded) {
 	}
 	line("cmdline", "%s", oneLine(l.Cmdline))
 	if l.DryRun {
-		line("dry run", "nothing is loaded; load would call %s", l.Call)
 		if l.Problem != "" {
+			line("dry run", "nothing is loaded; this machine cannot load it")
 			line("problem", "%s", oneLine(l.Problem))
+			return
 		}
+		line("dry run", "nothing is loaded; load would call %s: %s", l.Call, oneLine(l.Reason))
 		return
 	}
-	line("loaded", "by %s; start it with 'peel exec'", l.Call)
+	line("loaded", "by %s: %s; start it with 'peel exec'", l.Call, oneLine(l.Reason))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelboot/peel"
 	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/trust"
 )
@@ -90,7 +91,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, trust.ErrRefused):
 		return exitRefused
-	case errors.Is(err, kexec.ErrUnsupported), errors.Is(err, kexec.ErrNotPermitted):
+	case errors.Is(err, kexec.ErrUnsupported), errors.Is(err, kexec.ErrNotPermitted), errors.Is(err, peel.ErrArch):
 		return exitCannot
 	}
 	return exitFailed
@@ -147,10 +148,13 @@ func (a *app) verbs() []*cobra.Command {
 		a.inspectCommand(),
 		a.verifyCommand(),
 		a.extractCommand(),
+		a.planCommand(),
 		a.loadCommand(),
 		a.execCommand(),
 		a.unloadCommand(),
 		a.statusCommand(),
+		a.tryCommand(),
+		a.doctorCommand(),
 		a.parserCommand(),
 		a.versionCommand(),
 	}

@@ -143,7 +143,9 @@ func TestExtract(t *testing.T) {
 
 func TestLoadDryRun(t *testing.T) {
 	im := makeImages(t)
-	dry := func(args ...string) outcome { return call(t, append([]string{"load", im.uki, "--dry-run"}, args...)...) }
+	dry := func(args ...string) outcome {
+		return call(t, append([]string{"load", im.uki, "--dry-run"}, args...)...)
+	}
 	dry("--cert", im.cert).want(t, "dry run", 0, "allowed", "cmdline   quiet root=LABEL=x", "nothing is loaded")
 	dry("--cert", im.cert, "--append", "init=/bin/sh").want(t, "append under enforce", exitRefused, "--append", "not signed")
 	more := testkit.WriteFile(t, "more.img", []byte("more"))

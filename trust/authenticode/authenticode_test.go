@@ -103,12 +103,19 @@ func TestReadSeveral(t *testing.T) {
 func TestPadding(t *testing.T) {
 	k := testkit.NewKey(t, "signer")
 	image := trusttest.SmallPE(t)
-	m := trusttest.Authenticode(t, image, trusttest.Options{Signer: k.Signer, Cert: k.Cert})
-	for len(m)%8 != 3 { // an unsigned attribute sets the length
+	var m []byte
+	for n := 0; n < 8; n++ { // an unsigned attribute sets the length
+		value := append([]byte{4, byte(n)}, make([]byte, n)...)
 		m = trusttest.Authenticode(t, image, trusttest.Options{Signer: k.Signer, Cert: k.Cert,
 			Unsigned: func([]byte) []trusttest.Attribute {
-				return []trusttest.Attribute{{Type: []int{1, 2, 3}, Value: append([]byte{4, byte(len(m) % 8)}, make([]byte, len(m)%8)...)}}
+				return []trusttest.Attribute{{Type: []int{1, 2, 3}, Value: value}}
 			}})
+		if len(m)%8 == 3 {
+			break
+		}
+	}
+	if len(m)%8 != 3 {
+		t.Fatalf("no message of 8n+3 bytes")
 	}
 	b := trusttest.Attach(image, m)
 	if err := verify(t, b, k); err != nil {

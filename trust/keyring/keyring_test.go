@@ -14,8 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peelboot/peel/image/pe"
 	"github.com/peelboot/peel/internal/testkit"
 	"github.com/peelboot/peel/trust"
+	"github.com/peelboot/peel/trust/authenticode"
 	"github.com/peelboot/peel/trust/esl"
 	"github.com/peelboot/peel/trust/internal/trusttest"
 	"github.com/peelboot/peel/trust/keyring"
@@ -252,6 +254,64 @@ func TestShim(t *testing.T) {
 		trusttest.PE(t, trusttest.Section{Name: ".vendor_cert"[:8], Data: make([]byte, 8)})} {
 		if _, _, err := keyring.ReadShim("x", b); !errors.Is(err, keyring.ErrUnreadable) {
 			t.Errorf("ReadShim(%d bytes) = %v, want ErrUnreadable", len(b), err)
+		}
+	}
+}
+
+// A machine as Debian sets it up: Microsoft in db, Debian's shim installed.
+// Shim boots by db, Debian's kernel by the certificate inside shim, and what
+// nobody signed does not.
+func TestFirmwarePolicyDebian(t *testing.T) {
+	shim := testkit.ReadFile(t, testkit.Shim(t))
+	f, err := pe.Parse(shim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sigs, err := authenticode.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var db []esl.Entry
+	for _, s := range sigs {
+		for _, c := range s.Message.Certificates {
+			if c.IsCA {
+				db = append(db, esl.Entry{Type: esl.X509, Data: c.Raw})
+			}
+		}
+	}
+	root := t.TempDir()
+	vars := filepath.Join(root, keyring.EFIVarsDir)
+	put(t, vars, "db-"+esl.ImageSecurityDatabase, efivar(list(t, db...)))
+	put(t, vars, "SecureBoot-"+esl.GlobalVariable, efivar([]byte{1}))
+	put(t, vars, "SbatLevelRT-"+esl.ShimLock, efivar([]byte("sbat,1,2024010900\nshim,4\ngrub,3\n")))
+	put(t, root, "boot/efi/EFI/debian/shimx64.efi", shim)
+	c, err := keyring.Collect(keyring.Options{Root: root, Machine: true, Vendor: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := c.Verifier(trust.FirmwarePolicy())
+	for _, tc := range []struct {
+		name  string
+		image []byte
+		list  string
+		sbat  string // a component its section names
+		want  error
+	}{
+		{"shim", shim, "db", "shim.debian", nil},
+		{"kernel", testkit.ReadFile(t, testkit.Kernel(t, "amd64", "6.12")), "vendor certificate", "", nil},
+		{"systemd-boot, not signed in its package", testkit.ReadFile(t, testkit.SystemdBoot(t, "amd64", "trixie")), "", "systemd-boot", trust.ErrNoSignature},
+		{"unsigned kernel", testkit.ReadFile(t, testkit.Kernel(t, "amd64", "6.12-unsigned")), "", "", trust.ErrNoSignature},
+	} {
+		r, err := v.Verify(trust.Object{Name: tc.name, Role: trust.RoleImage, Data: tc.image})
+		if !errors.Is(err, tc.want) || tc.want == nil && err != nil || !strings.HasPrefix(r.Layers[0].List, tc.list) {
+			t.Errorf("Verify(%s) = %v by %q, want %v by %q", tc.name, err, r.Layers[0].List, tc.want, tc.list)
+		}
+		named := tc.sbat == ""
+		for _, e := range r.Layers[0].SBAT.Entries {
+			named = named || e.Component == tc.sbat
+		}
+		if !named {
+			t.Errorf("Verify(%s).SBAT = %+v, want component %s", tc.name, r.Layers[0].SBAT, tc.sbat)
 		}
 	}
 }

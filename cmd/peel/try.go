@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/machine"
+	"github.com/peelboot/peel/vm"
+)
+
+// tryFlags are about the virtual machine.
+type tryFlags struct {
+	memory, cpus int
+	qemu, accel  string
+	expect       string
+	timeout      time.Duration
+}
+
+func (a *app) tryCommand() *cobra.Command {
+	var f loadFlags
+	var t tryFlags
+	cmd := &cobra.Command{
+		Use:   "try IMAGE",
+		Short: "Boot an image's kernel in a virtual machine",
+		Long: `Do what 'peel load' and 'peel exec' do, but in QEMU: kernel, initrd and command line are those that
+would boot here, and the console is this terminal. A serial console is added to the command line when it
+names none. With --expect, succeed as soon as the console shows a text, and fail when it does not.`,
+		Example: "  peel try linux.efi --cert db.pem\n  peel try linux.efi --expect 'login:' --timeout 2m",
+		GroupID: "boot",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var want *regexp.Regexp
+			if t.expect != "" {
+				var err error
+				if want, err = regexp.Compile(t.expect); err != nil {
+					return usagef("--expect: %w", err)
+				}
+			}
+			return f.prepare(a, cmd, args[0], func(_ *machine.Machine, b *peel.Boot) error {
+				return t.boot(a, cmd, b, want)
+			})
+		},
+	}
+	f.add(cmd)
+	fs := cmd.Flags()
+	fs.IntVar(&t.memory, "memory", 1024, "memory of the machine in `MIB`")
+	fs.IntVar(&t.cpus, "cpus", 1, "`NUMBER` of processors")
+	fs.StringVar(&t.qemu, "qemu", "", "the QEMU `PROGRAM` (default qemu-system-ARCH)")
+	fs.StringVar(&t.accel, "accel", "", "QEMU's `ACCELERATOR`: tcg, kvm (default tcg)")
+	fs.StringVar(&t.expect, "expect", "", "succeed when the console shows a text that matches `REGEXP`")
+	fs.DurationVar(&t.timeout, "timeout", 5*time.Minute, "give up waiting for --expect after this `TIME`")
+	return cmd
+}
+
+func (t *tryFlags) boot(a *app, cmd *cobra.Command, b *peel.Boot, want *regexp.Regexp) error {
+	console, err := vm.ConsoleName(b.Payload.Arch)
+	if err != nil {
+		return err
+	}
+	line := b.Cmdline
+	if !strings.Contains(" "+line, " console=") {
+		line = strings.TrimSpace(line + " console=" + console)
+		fmt.Fprintf(a.err, "peel: console=%s is added to the command line, which names no console\n", console)
+	}
+	c := vm.Config{
+		Arch: b.Payload.Arch, QEMU: t.qemu, Accel: t.accel, MemoryMiB: t.memory, CPUs: t.cpus,
+		Kernel: vm.FilePath(0), Cmdline: line, Files: []*os.File{b.Kernel()},
+		Console: a.out, Input: a.in,
+	}
+	if b.RAMDisk() != nil {
+		c.Initrd = vm.FilePath(len(c.Files))
+		c.Files = append(c.Files, b.RAMDisk())
+	}
+	m, err := vm.Start(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if want == nil {
+		return m.Wait()
+	}
+	_, err = m.Expect(cmd.Context(), want, t.timeout)
+	return err
+}
