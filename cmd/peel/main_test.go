@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -180,4 +181,43 @@ func TestStatus(t *testing.T) {
 	}
 	call(t, "status", "--root", root).want(t, "status", 0, "kernel        loaded", "crash kernel  nothing is loaded")
 	call(t, "status", "--root", t.TempDir()).want(t, "status of nothing known", 0, "unknown")
+}
+
+func TestParserRun(t *testing.T) {
+	im := makeImages(t)
+	call(t, "parser", "run", "--trace", "--cert", im.cert, im.uki).want(t, "parser run", 0,
+		"parse_uki: COPY_REF/KERNEL", "parse_uki: DONE", "uki.signed.efi/.linux", "parse_boot (stock")
+	object := filepath.Join("..", "..", "parser", "stock", "obj", "zboot.o")
+	call(t, "parser", "inspect", object).want(t, "parser inspect", 0, "parse_zboot", "bpf_buffer_parser", "licence GPL")
+	call(t, "parser", "inspect", im.cert).want(t, "parser inspect of a certificate", exitFailed, im.cert)
+	// A program from outside needs a signature under enforce.
+	call(t, "parser", "run", object, im.uki, "--cert", im.cert).want(t, "unsigned program", exitRefused, "not signed")
+	call(t, "parser", "run", object, im.uki, "--policy", "warn").want(t, "unsigned program, warn", 0, "parse_uki (stock")
+}
+
+func TestPlan(t *testing.T) {
+	im := makeImages(t)
+	root := t.TempDir()
+	recording := filepath.Join(testkit.ModuleDir(t), "machine", "testdata", "x86-ovmf.tar.gz")
+	if out, err := exec.Command("tar", "-xzf", recording, "-C", root).CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v: %s", err, out)
+	}
+	call(t, "plan", im.uki, "--root", root, "--cert", im.cert).want(t, "plan", 0,
+		"x86_64 bzimage, entry", "kernel ", "boot_params", "EFI EL64", "quiet root=LABEL=x")
+	o := call(t, "plan", im.uki, "--root", root, "--cert", im.cert, "--json")
+	var p struct {
+		Segments []struct{ Name string }
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &p); err != nil || len(p.Segments) < 4 {
+		t.Errorf("plan --json: %v, %d segments, want at least 4", err, len(p.Segments))
+	}
+	call(t, "load", im.uki, "--root", root, "--cert", im.cert, "--dry-run", "--syscall", "segments").want(t, "segments", 0, "load would call kexec_load")
+	call(t, "load", im.uki, "--root", root, "--cert", im.cert, "--dry-run", "--syscall", "both").want(t, "--syscall both", exitUsage)
+	call(t, "doctor", "--root", root).want(t, "doctor", 0, "kexec_file_load", "Secure Boot")
+}
+
+func TestTry(t *testing.T) {
+	im := makeImages(t)
+	call(t, "try", im.uki, "--cert", im.cert, "--expect", "[").want(t, "bad expression", exitUsage)
+	call(t, "try", im.uki, "--cert", im.cert, "--qemu", "/none").want(t, "no QEMU", exitFailed, "/none")
 }

@@ -20,7 +20,7 @@ func (a *app) parserCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, sub := range []*cobra.Command{a.parserExecCommand()} {
+	for _, sub := range []*cobra.Command{a.parserInspectCommand(), a.parserRunCommand(), a.parserExecCommand()} {
 		sub.Args = usageArgs(sub.Args)
 		cmd.AddCommand(sub)
 	}
