@@ -15,7 +15,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # The VM tests run by themselves, one machine at a time; everything else is ordinary.
-VM := ./internal/vmtest
+VM := ./internal/vmtest/...
 UNIT = $$($(GO) list ./... | grep -v /internal/vmtest)
 # The race detector runs on each package that starts goroutines or shares state.
 RACE = $$(grep -rlE --include='*.go' '"sync(/atomic)?"|^[[:space:]]+go (func|[a-zA-Z.]+\()' . \

@@ -19,7 +19,8 @@ func (a *app) doctorCommand() *cobra.Command {
 and IMA rules, memory, EFI. Each finding says what follows and what can be done.
 
 --record copies the files that peel looked at to DIR, so that the finding can be repeated elsewhere with
---root DIR, for instance in a bug report. Seeds and keys are left out.`,
+--root DIR, for instance in a bug report. Seeds and keys are left out; the kernel command line is in it, with
+whatever secret somebody put there.`,
 		GroupID: "other",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

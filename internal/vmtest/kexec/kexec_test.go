@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package kexec_test
+package kexec
 
 import (
 	"encoding/json"
@@ -39,7 +39,7 @@ func probeFile(t *testing.T, a image.Arch) testkit.File {
 	if a == image.ArchARM64 {
 		goarch = "arm64"
 	}
-	return testkit.Exec(t, "bin/probe", testkit.BuildBinary(t, "./kexec/testdata/probe", goarch))
+	return testkit.Exec(t, "bin/probe", testkit.BuildBinary(t, "./internal/vmtest/kexec/testdata/probe", goarch))
 }
 
 func probe(name string, args ...string) guest.Step {
