@@ -83,7 +83,7 @@ func (im *Image) judge(p *image.Payload, add Additions) (*trust.Report, error) {
 	if p.Kernel.Origin != im.name {
 		objects = append(objects, trust.Object{
 			Name: p.Kernel.Origin, Role: trust.RolePayload, Kind: image.Detect(p.Kernel.Data).Kind,
-			Data: p.Kernel.Data, Inside: im.name,
+			Data: p.Kernel.Data, Inside: im.name, Release: image.Release(p.Kernel.Data),
 		})
 	}
 	outside := func(role trust.Role, f *File) {

@@ -45,11 +45,9 @@ func (v verifier) IMA(_ context.Context, origin string, data, xattr []byte) erro
 // Programs judges the operator's container of programs by the message in its
 // trailer.
 func (v verifier) Programs(_ context.Context, origin string, payload, signature []byte) error {
-	o := trust.Object{Name: origin, Role: trust.RoleParser, Kind: image.KindContainer, Data: payload}
-	if signature != nil {
-		o.Sidecars = []trust.Sidecar{{Name: "trailer", Data: signature}}
-	}
-	_, err := v.im.opts.Verifier.Verify(o)
+	_, err := v.im.opts.Verifier.Verify(trust.Object{
+		Name: origin, Role: trust.RoleParser, Kind: image.KindContainer, Data: payload, Appended: signature,
+	})
 	return err
 }
 

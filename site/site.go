@@ -41,12 +41,24 @@ type Request struct {
 	SBATLevel string
 }
 
-// Verifier collects rules and lists. It fails when anything that the request
+// Rules are what holds at one place for one call.
+type Rules struct {
+	Verifier *trust.Verifier
+	// Notes tell what was looked for and not found, or found and not used.
+	Notes []string
+	// Firmware is what firmware and shim know, nil when there are no
+	// variables; Kernel what can be seen of the kernel's keyrings.
+	Firmware *keyring.Firmware
+	Kernel   *keyring.Kernel
+}
+
+// Rules collects rules and lists. It fails when anything that the request
 // names cannot be read, and when a list that the machine has cannot be.
 //
-// The deny lists of the machine always count; its allow lists only where the
-// policy says so, or where the request names a directory of variables.
-func (r Request) Verifier() (*trust.Verifier, error) {
+// The deny lists of the machine always count. Its allow lists count where the
+// policy says so, where nobody gave a key, and where the request names a
+// directory of variables.
+func (r Request) Rules() (*Rules, error) {
 	p := trust.DefaultPolicy()
 	if r.Firmware {
 		p = trust.FirmwarePolicy()
@@ -65,13 +77,19 @@ func (r Request) Verifier() (*trust.Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !r.Firmware {
+		p.SetDefaultLists(c.Given)
+	}
+	if err := r.mode(&p, c.Given); err != nil {
+		return nil, err
+	}
 	v := c.Verifier(p)
 	if !p.Machine && r.Variables == "" {
 		v.Keys.Allow = slices.DeleteFunc(v.Keys.Allow, func(l trust.List) bool {
 			return l.Scope != trust.ScopeOperator
 		})
 	}
-	return v, r.mode(&v.Policy, c.Given)
+	return &Rules{Verifier: v, Notes: c.Notes, Firmware: c.Firmware, Kernel: c.Kernel}, nil
 }
 
 // policy applies the policy file, if there is one.

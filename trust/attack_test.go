@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/peelboot/peel/internal/sealed"
 	"github.com/peelboot/peel/internal/testkit"
 	"github.com/peelboot/peel/trust"
+	"github.com/peelboot/peel/trust/appended"
 	"github.com/peelboot/peel/trust/internal/trusttest"
 )
 
@@ -249,6 +251,20 @@ func TestAttackContainerByImageKey(t *testing.T) {
 	wantError(t, "image key, parser key wanted", r, err, trust.ErrUsage)
 	r, err = v.Verify(obj(parser))
 	wantError(t, "parser key", r, err, nil)
+	// The same when the trailer has been taken off before.
+	split, err := appended.Split(obj(parser).Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := trust.Object{Name: "uki.bpf", Role: trust.RoleParser, Data: split.Content, Appended: split.CMS}
+	r, err = v.Verify(o)
+	wantError(t, "parser key, trailer taken off", r, err, nil)
+	if got := r.Layers[0].Signatures[0].Kind; got != trust.KindAppended {
+		t.Errorf("Kind = %s, want appended", got)
+	}
+	o.Data = append([]byte("x"), o.Data...)
+	r, err = v.Verify(o)
+	wantError(t, "trailer of another file", r, err, trust.ErrRefused)
 	// A parser key does not vouch for images.
 	r, err = v.Verify(imageObject(signed(t, parser)))
 	wantError(t, "image by the parser key", r, err, trust.ErrUsage)
@@ -373,6 +389,46 @@ func TestAttackWeak(t *testing.T) {
 	wantError(t, "RSA-1024, permitted", r, err, nil)
 }
 
+// Who may issue: as OpenSSL asks for EDK2 and shim.
+func TestAttackIntermediate(t *testing.T) {
+	root := testkit.NewCA(t, "root")
+	short := issue(t, root, "authority for leaves only", func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true })
+	for _, c := range []struct {
+		name   string
+		parent *testkit.Key
+		edit   func(*x509.Certificate)
+		want   error
+	}{
+		{"authority", root, func(*x509.Certificate) {}, nil},
+		{"no authority, by basic constraints", root, func(c *x509.Certificate) { c.IsCA, c.MaxPathLen, c.MaxPathLenZero = false, 0, false }, trust.ErrUnknownSigner},
+		{"no authority, by key usage", root, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }, trust.ErrUnknownSigner},
+		{"no authority, without extensions", root, func(c *x509.Certificate) {
+			c.KeyUsage, c.BasicConstraintsValid, c.IsCA = 0, false, false
+		}, trust.ErrUnknownSigner},
+		{"beyond the path length", short, func(*x509.Certificate) {}, trust.ErrUnknownSigner},
+		{"unknown critical extension", root, func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+		}, trust.ErrUnknownSigner},
+		{"unknown extension", root, func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3, 4}, Value: []byte{5, 0}}}
+		}, nil},
+		{"name constraints", root, func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"example.org"} }, trust.ErrUnknownSigner},
+		{"expired", root, func(c *x509.Certificate) { c.NotAfter = c.NotBefore }, nil},
+	} {
+		middle := issue(t, c.parent, "intermediate", c.edit)
+		leaf := issue(t, middle, "leaf", func(c *x509.Certificate) { c.IsCA, c.MaxPathLen, c.MaxPathLenZero = false, 0, false })
+		o := opts(leaf)
+		o.Extra = []*x509.Certificate{middle.Cert, short.Cert}
+		r, err := verifier(root).Verify(imageObject(trusttest.SignPE(t, trusttest.SmallPE(t), o)))
+		wantError(t, c.name, r, err, c.want)
+	}
+	leaf := issue(t, short, "leaf", func(c *x509.Certificate) { c.IsCA, c.MaxPathLen, c.MaxPathLenZero = false, 0, false })
+	o := opts(leaf)
+	o.Extra = []*x509.Certificate{short.Cert}
+	r, err := verifier(root).Verify(imageObject(trusttest.SignPE(t, trusttest.SmallPE(t), o)))
+	wantError(t, "within the path length", r, err, nil)
+}
+
 // A leaf that is no authority cannot issue, and an intermediate of a path
 // longer than the authority permits cannot either.
 func TestAttackLeafAsAuthority(t *testing.T) {
@@ -383,4 +439,20 @@ func TestAttackLeafAsAuthority(t *testing.T) {
 	o.Extra = []*x509.Certificate{leaf.Cert}
 	r, err := verifier(root).Verify(imageObject(trusttest.SignPE(t, trusttest.SmallPE(t), o)))
 	wantError(t, "leaf as authority", r, err, trust.ErrUnknownSigner)
+}
+
+// A message cannot make the verifier check signatures without end.
+func TestAttackManyNamesakes(t *testing.T) {
+	root := testkit.NewKeyWith(t, testkit.KeyOptions{CN: "namesake", CA: true, ECDSA: true})
+	leaf := root.Issue(t, "leaf")
+	v := verifier(root)
+	for i := 0; i < 150; i++ {
+		k := testkit.NewKeyWith(t, testkit.KeyOptions{CN: "namesake", CA: true, ECDSA: true})
+		v.Keys.Allow[0].Certificates = append(v.Keys.Allow[0].Certificates, k.Cert)
+	}
+	r, err := v.Verify(imageObject(signed(t, leaf)))
+	wantError(t, "150 authorities of one name", r, err, trust.ErrLimit)
+	v.Keys.Allow[0].Certificates = v.Keys.Allow[0].Certificates[:60]
+	r, err = v.Verify(imageObject(signed(t, leaf)))
+	wantError(t, "60 authorities of one name", r, err, nil)
 }

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -160,15 +159,6 @@ func toolAccepts(t testing.TB, tool string, args ...string) bool {
 	return err == nil
 }
 
-func readFile(t testing.TB, p string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // entries returns the signatures of an image.
 func entries(t testing.TB, image []byte) []authenticode.Entry {
 	t.Helper()
@@ -219,4 +209,22 @@ func moduleKey(t testing.TB) *testkit.Key {
 		t.Fatal(err)
 	}
 	return &testkit.Key{Signer: k.Signer, Cert: c, KeyPEM: k.KeyPEM}
+}
+
+// issue makes a key whose certificate is edited before parent signs it.
+func issue(t testing.TB, parent *testkit.Key, cn string, edit func(*x509.Certificate)) *testkit.Key {
+	t.Helper()
+	k := testkit.NewKeyWith(t, testkit.KeyOptions{CN: cn, CA: true, ECDSA: true})
+	tmpl := *k.Cert
+	tmpl.SignatureAlgorithm = x509.UnknownSignatureAlgorithm
+	edit(&tmpl)
+	der, err := x509.CreateCertificate(rand.Reader, &tmpl, parent.Cert, k.Signer.Public(), parent.Signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &testkit.Key{Signer: k.Signer, Cert: c}
 }

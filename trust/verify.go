@@ -49,6 +49,9 @@ type Object struct {
 	Inside string
 	// Sidecars are signatures over Data that came with it.
 	Sidecars []Sidecar
+	// Appended is the message of a module-style trailer that somebody has
+	// already taken off Data. A trailer that is still there is found.
+	Appended []byte
 	// IMA is the value of the file's security.ima attribute, if it has one.
 	IMA []byte
 	// Release is the kernel release (uname -r) of a payload, where known.

@@ -32,6 +32,14 @@ func (f *judgeFlags) add(cmd *cobra.Command) {
 
 // verifier puts rules and keys together.
 func (f *judgeFlags) verifier(a *app, m *machine.Machine) (*trust.Verifier, error) {
+	r, err := f.rules(a, m)
+	if err != nil {
+		return nil, err
+	}
+	return r.Verifier, nil
+}
+
+func (f *judgeFlags) rules(a *app, m *machine.Machine) (*site.Rules, error) {
 	r := site.Request{
 		Root: a.root, Machine: m, Mode: f.policy, Variables: f.variables,
 		Certs: f.certs, Keyrings: f.keyrings, PolicyFile: f.file, SBATLevel: f.sbat,
@@ -43,7 +51,7 @@ func (f *judgeFlags) verifier(a *app, m *machine.Machine) (*trust.Verifier, erro
 	default:
 		return nil, usagef("--policy %q, want enforce, warn, off or firmware", f.policy)
 	}
-	return r.Verifier()
+	return r.Rules()
 }
 
 // machine takes the snapshot of the machine, once per call.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/site"
 	"github.com/peelboot/peel/trust"
 )
 
@@ -37,10 +38,11 @@ Exit status 0: it may boot. 3: refused. 1: it is no image, or broken.`,
 			if err != nil {
 				return err
 			}
-			v, err := judge.verifier(a, m)
+			rules, err := judge.rules(a, m)
 			if err != nil {
 				return err
 			}
+			v := rules.Verifier
 			if show {
 				if err := a.showPolicy(v); err != nil || len(args) == 0 {
 					return err
@@ -61,6 +63,7 @@ Exit status 0: it may boot. 3: refused. 1: it is no image, or broken.`,
 				}
 			} else {
 				writeReport(a.out, r)
+				writeNotes(a.out, &judge, rules)
 			}
 			if err != nil {
 				return toldError{err}
@@ -110,6 +113,20 @@ func writeReport(w io.Writer, r *trust.Report) {
 		for _, n := range l.Notes {
 			line("note", n)
 		}
+	}
+}
+
+// writeNotes says what a person should know about where the rules come from.
+func writeNotes(w io.Writer, f *judgeFlags, r *site.Rules) {
+	if f.policy != "firmware" {
+		return
+	}
+	fmt.Fprintln(w)
+	if r.Firmware != nil {
+		fmt.Fprintf(w, "note: %s\n", oneLine(r.Firmware.Summary()))
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "note: %s\n", oneLine(n))
 	}
 }
 

@@ -352,7 +352,7 @@ func TestOperator(t *testing.T) {
 	for _, f := range []struct {
 		name string
 		b    []byte
-	}{{"bad.pem", []byte("rubbish")}, {"bad.sha256", []byte("123\n")}, {"bad.esl", make([]byte, 30)},
+	}{{"bad.pem", []byte("rubbish")}, {"empty.pem", nil}, {"empty.esl", nil}, {"bad.sha256", []byte("123\n")}, {"bad.esl", make([]byte, 30)},
 		{"unusable.esl", list(t, esl.Entry{Type: esl.RSA2048, Data: make([]byte, 256)})}} {
 		dir := t.TempDir()
 		put(t, dir, f.name, f.b)

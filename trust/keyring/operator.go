@@ -87,6 +87,9 @@ func ReadFile(path string) (trust.List, error) {
 	} else {
 		err = addTo(&l, b)
 	}
+	if err == nil && l.Len() == 0 && hashFile(path) == 0 {
+		err = errors.New("it holds no key")
+	}
 	if err == nil && (len(l.Unreadable) > 0 || l.Unknown > 0) {
 		err = fmt.Errorf("%d entries are of no kind that can be used", len(l.Unreadable)+l.Unknown)
 	}
