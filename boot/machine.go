@@ -19,6 +19,7 @@ func HostOf(m *machine.Machine) *Host {
 		BootParams: m.BootParams.Data.Value,
 		RSDP:       m.ACPI.RSDP.Or(0),
 		FDT:        m.FDT.Value,
+		CrashNotes: ranges(m.Kexec.CrashNotes.Value),
 	}
 	for _, r := range m.Memory.Map.Value {
 		h.Map = append(h.Map, E820Entry{r.Start, r.Size(), r.Type.E820()})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package boot_test
+package boot
 
 import (
 	"encoding/binary"
@@ -53,7 +53,7 @@ func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	}
 	load.Argv = append(load.Argv, how)
 
-	loadplan := testkit.Exec(t, "bin/loadplan", testkit.BuildBinary(t, "./boot/internal/loadplan", goarch[arch]))
+	loadplan := testkit.Exec(t, "bin/loadplan", testkit.BuildBinary(t, "./internal/vmtest/boot/loadplan", goarch[arch]))
 	archive := testkit.Plain("initrd2", testkit.Initramfs(t, testkit.Plain("archive", []byte(secondArchive))))
 	c.last.Name = "last"
 	c.last.Steps = append(c.last.Steps, guest.Step{Name: "archive", Argv: []string{"@cat", "/archive"}})

@@ -14,8 +14,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/peelboot/peel/boot"
@@ -73,11 +71,6 @@ func run() error {
 		}
 	}
 	h := boot.HostOf(m)
-	if o.Crash {
-		if h.CrashNotes, err = crashNotes(); err != nil {
-			return err
-		}
-	}
 	plan, err := boot.Build(p, h, o)
 	if err != nil {
 		return err
@@ -105,32 +98,6 @@ func run() error {
 		return nil
 	}
 	return errors.Join(unix.Reboot(unix.RebootKexec), errors.New("the kernel was not started"))
-}
-
-// crashNotes reads where the processors' notes are.
-func crashNotes() ([]boot.Range, error) {
-	names, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/crash_notes")
-	if err != nil {
-		return nil, err
-	}
-	var out []boot.Range
-	for _, name := range names {
-		var v [2]uint64
-		for i, f := range []struct {
-			name string
-			base int
-		}{{name, 16}, {name + "_size", 10}} {
-			b, err := os.ReadFile(f.name)
-			if err != nil {
-				return nil, err
-			}
-			if v[i], err = strconv.ParseUint(strings.TrimSpace(string(b)), f.base, 64); err != nil {
-				return nil, err
-			}
-		}
-		out = append(out, boot.Range{Start: v[0], End: v[0] + v[1]})
-	}
-	return out, nil
 }
 
 // showCore prints what a crash kernel shows of the one that crashed.
