@@ -137,6 +137,46 @@ func FuzzLZO1X(f *testing.F) {
 	})
 }
 
+// FuzzLZMA2 feeds chunks without the checksums of a container around them.
+func FuzzLZMA2(f *testing.F) {
+	for _, command := range []string{"xz -T1 --format=raw --lzma2=preset=6", "xz -T1 --format=raw --lzma2=lc=1,lp=3,pb=0"} {
+		f.Add(pack(f, command, small()))
+		f.Add(pack(f, command, text(3, 70_000)))
+		f.Add(pack(f, command, nil))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		var d, again lzmaDecoder
+		dst, check := guarded(t, 1<<17)
+		// Blocks do not begin at the start of the output, as a rule.
+		const start = 1000
+		pos, out, err := d.lzma2(dst, start, src, 0)
+		check()
+		if out < start || out > len(dst) || pos < 0 || err == nil && pos > len(src) {
+			t.Fatalf("lzma2 = %d, %d", pos, out)
+		}
+		exact, check := guarded(t, out)
+		_, out2, err2 := again.lzma2(exact, start, src, 0)
+		check()
+		if err == nil && (err2 != nil || out2 != out || !bytes.Equal(exact[start:out], dst[start:out])) {
+			t.Fatalf("lzma2 with room for %d bytes = %d, %v", out-start, out2-start, err2)
+		}
+	})
+}
+
+// FuzzFilters undoes every filter on arbitrary bytes.
+func FuzzFilters(f *testing.F) {
+	f.Add([]byte("\xe8\x00\x00\x00\x00\xe9\xff\xff\xff\xff"), uint32(0))
+	f.Add([]byte("\xef\x00\x00\x00\x17\x01\x00\x00\x13\x00\x00\x00"), uint32(1<<32-4))
+	f.Fuzz(func(t *testing.T, b []byte, start uint32) {
+		for id := uint64(xzDelta); id <= xzRISCV; id++ {
+			c, check := guarded(t, len(b))
+			copy(c, b)
+			xzFilter{id: id, start: start, delta: 1 + int(start&0xFF)}.decode(c)
+			check()
+		}
+	})
+}
+
 // FuzzRoundTrip packs arbitrary data with encoders written in Go.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add([]byte(nil), byte(0))

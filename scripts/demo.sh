@@ -13,7 +13,8 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 bold=$'\e[1m' plain=$'\e[0m'
-[ -t 1 ] || bold='' plain=''
+colour='s/^//'
+[ -t 1 ] || { bold='' plain='' colour=$'s/\e\\[[0-9;]*m//g'; }
 tell() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 run() { printf '%s$ %s%s\n' "$bold" "${*//$tmp\//}" "$plain" && "$@"; }
 
@@ -67,7 +68,7 @@ printf '   verifies the other, lets a BPF program take it apart, loads what was 
 timeout 300 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
 	-machine q35,accel=tcg -m 1024 -serial stdio \
 	-kernel "$kernel" -initrd "$tmp/first.cpio.gz" -append 'console=ttyS0 quiet panic=-1' </dev/null |
-	tee "$tmp/console" | tr -d '\r' | sed -u -e '/^PEEL-MARKER/d' | cat -s
+	tee "$tmp/console" | tr -d '\r' | sed -u -e '/^PEEL-MARKER/d' -e "$colour" | cat -s
 
 grep -q 'PEEL-MARKER {"done":"second"}' "$tmp/console" || { tell 'The second kernel did not answer.'; exit 1; }
 grep -q 'PEEL-MARKER.*"step":"flipped","status":3' "$tmp/console" || { tell 'The changed image was not refused.'; exit 1; }

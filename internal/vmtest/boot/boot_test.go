@@ -43,28 +43,28 @@ func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	arch := c.config.Arch
 	cmdline := vmkit.Cmdline(t, arch, "peel.kexec=1")
 	load := guest.Step{Name: "load", Argv: append([]string{
-		"/bin/loadplan", "-kernel", "/kernel", "-initrd", "/initrd1,/initrd2", "-cmdline", cmdline,
+		"/bin/peel", "load", "/kernel", "--policy", "warn", "--syscall", "segments",
+		"--initrd", "/initrd1", "--initrd", "/initrd2", "--cmdline", cmdline,
 	}, c.args...)}
+	steps := []guest.Step{load, {Name: "exec", Argv: []string{"/bin/peel", "exec", "--force"}}}
 	c.config.Cmdline = vmkit.Cmdline(t, arch)
-	how := "-exec"
 	if c.crash {
-		how = "-crash"
+		load.Argv = append(load.Argv, "--crash")
+		steps = []guest.Step{load, {Name: "status", Argv: []string{"/bin/peel", "status"}}}
 		c.config.Cmdline = vmkit.Cmdline(t, arch, "crashkernel=256M")
 	}
-	load.Argv = append(load.Argv, how)
 
-	loadplan := testkit.Exec(t, "bin/loadplan", testkit.BuildBinary(t, "./internal/vmtest/boot/loadplan", goarch[arch]))
 	archive := testkit.Plain("initrd2", testkit.Initramfs(t, testkit.Plain("archive", []byte(secondArchive))))
 	c.last.Name = "last"
 	c.last.Steps = append(c.last.Steps, guest.Step{Name: "archive", Argv: []string{"@cat", "/archive"}})
-	initrd := vmkit.Initramfs(t, arch, c.last, append(c.files, loadplan)...)
+	initrd := vmkit.Initramfs(t, arch, c.last, c.files...)
 	names := []string{"first"}
 	if c.again {
 		names = []string{"second", "first"}
 	}
 	for _, name := range names {
-		initrd = vmkit.Initramfs(t, arch, guest.Script{Name: name, Steps: []guest.Step{load}, Panic: c.crash},
-			loadplan, archive, testkit.Plain("kernel", c.kernel), testkit.Plain("initrd1", initrd))
+		initrd = vmkit.Initramfs(t, arch, guest.Script{Name: name, Steps: steps, Panic: c.crash},
+			vmkit.Peel(t, arch), archive, testkit.Plain("kernel", c.kernel), testkit.Plain("initrd1", initrd))
 	}
 	c.config.Kernel = testkit.Kernel(t, goarch[arch], "6.12")
 	c.config.Initrd = testkit.WriteFile(t, "initrd", initrd)
@@ -135,7 +135,7 @@ func TestVMKexecLoadX86(t *testing.T) {
 		{name: "6.1", kernel: kernel(t, "amd64", "6.1")},
 		{name: "new", kernel: kernel(t, "amd64", "new")},
 		{name: "vmlinux", kernel: vmlinux(t, debian)},
-		{name: "high", kernel: debian, args: []string{"-min", "0x20000000"}},
+		{name: "high", kernel: debian, args: []string{"--mem-min", "0x20000000"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.config = vmkit.Config(t, image.ArchX86_64)
@@ -208,7 +208,8 @@ func TestVMCrash(t *testing.T) {
 	for _, arch := range []image.Arch{image.ArchX86_64, image.ArchARM64} {
 		t.Run(string(arch), func(t *testing.T) {
 			c := kexecCase{config: vmkit.Config(t, arch), kernel: kernel(t, goarch[arch], "6.12"), crash: true}
-			c.last.Steps = []guest.Step{{Name: "core", Argv: []string{"/bin/loadplan", "-core", "/proc/vmcore"}}}
+			c.files = []testkit.File{testkit.Exec(t, "bin/showcore", testkit.BuildBinary(t, "./internal/vmtest/boot/showcore", goarch[arch]))}
+			c.last.Steps = []guest.Step{{Name: "core", Argv: []string{"/bin/showcore", "/proc/vmcore"}}}
 			run := c.run(t)
 			one, two := run.Boot("first"), run.Boot("last")
 			if two.MemTotalKB > 300<<10 {
