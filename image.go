@@ -4,6 +4,8 @@ package peel
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -137,14 +139,42 @@ func (im *Image) Close() error { return im.mem.Close() }
 // Verify judges the image as a whole. The report is complete also when the
 // image is refused; the error wraps trust.ErrRefused then. What is no boot
 // image is refused with ErrNotImage instead, whatever the policy.
+//
+// Firmware hashes the sections of a PE image and skips what lies between them,
+// where linkers leave symbols. When such bytes are all that stands in the way
+// of a good signature, the image goes on with zeros in their place: nothing
+// that no signature covers is ever parsed. Bytes returns the new contents from
+// then on.
 func (im *Image) Verify() (*trust.Report, error) {
 	if err := im.Check(); err != nil {
 		return nil, err
 	}
-	if im.report == nil {
+	if im.report != nil {
+		return im.report, im.refused
+	}
+	im.report, im.refused = im.opts.Verifier.Verify(im.object())
+	if l := &im.report.Layers[0]; errors.Is(l.Err(), trust.ErrUncovered) {
+		if err := im.clear(); err != nil {
+			return im.report, fmt.Errorf("%s: %w", im.name, err)
+		}
 		im.report, im.refused = im.opts.Verifier.Verify(im.object())
+		l = &im.report.Layers[0]
+		l.Notes = append(l.Notes, "bytes between sections, which the signature does not cover, are read as zeros")
 	}
 	return im.report, im.refused
+}
+
+// clear replaces the image by a copy in which zeros stand for what its
+// Authenticode digest does not cover.
+func (im *Image) clear() error {
+	parts := im.info.PE.Cleared()
+	mem, err := sealed.Concat(im.mem.Name(), 1, parts...)
+	if err != nil {
+		return err
+	}
+	im.mem.Close()
+	im.mem, im.info = mem, image.Detect(mem.Bytes())
+	return nil
 }
 
 func (im *Image) object() trust.Object {

@@ -214,3 +214,47 @@ func TestOpenLimit(t *testing.T) {
 		t.Errorf("Open of no file: %v, want ErrNotExist", err)
 	}
 }
+
+// A stub that a linker left symbols in has bytes between its sections once
+// sections are added. They are nobody's word: what was there is not parsed.
+func TestUncoveredBytesAreZeros(t *testing.T) {
+	key := testkit.NewKey(t, "site")
+	path := testkit.UKI(t, testkit.UKIOptions{
+		Arch: "arm64", Stub: testkit.Stub(t, "arm64", "bookworm"), Kernel: testkit.Kernel(t, "arm64", "6.12"),
+		Initrd: []byte("initrd"), Cmdline: line, Key: key,
+	})
+	im, err := peel.Open(path, peel.Options{Verifier: trusting(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	gaps := im.Info().PE.Unhashed()
+	raw := testkit.ReadFile(t, path)
+	used := false
+	for _, g := range gaps {
+		used = used || len(bytes.Trim(raw[g.Offset:g.End()], "\x00")) > 0
+	}
+	if !used {
+		t.Fatalf("the image has no contents between sections: %v; this test needs one that has", gaps)
+	}
+	r, err := im.Verify()
+	if err != nil {
+		t.Fatalf("Verify() = %v, want the image allowed", err)
+	}
+	if len(r.Layers[0].Notes) == 0 {
+		t.Error("Verify() says nothing of the bytes it dropped")
+	}
+	for _, g := range gaps {
+		if b := im.Bytes()[g.Offset:g.End()]; len(bytes.Trim(b, "\x00")) > 0 {
+			t.Errorf("bytes at 0x%x are %x, want zeros", g.Offset, b[:min(len(b), 16)])
+		}
+	}
+	b, err := im.Prepare(context.Background(), peel.Additions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if got := string(contents(t, b.RAMDisk())); got != "initrd" || b.Cmdline != line {
+		t.Errorf("RAM disk %q, command line %q, want those that went in", got, b.Cmdline)
+	}
+}

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/peelboot/peel/inflate"
+	"github.com/peelboot/peel/internal/sealed"
 )
 
 // codec is a way to pack the input and the tool that unpacks it.
@@ -84,7 +85,12 @@ func decode(name, size string) error {
 	if err != nil {
 		return err
 	}
-	dst := make([]byte, 512<<20)
+	buffer, err := sealed.NewBuffer("benchcodecs", 512<<20)
+	if err != nil {
+		return err
+	}
+	defer buffer.Close()
+	dst := buffer.Bytes()
 	m := inflate.Detect(src)
 	var took [2]time.Duration
 	for i := range took {
