@@ -96,7 +96,9 @@ var linux = section(".linux", makeImage(4096))
 // order and with the precedence of systemd-stub; both forms of the programs.
 func TestCompose(t *testing.T) {
 	id1, id2 := [16]byte{1}, [16]byte{2}
-	uki := func(s ...pe.NewSection) []byte { return makeUKI(t, pe.Options{}, append([]pe.NewSection{linux}, s...)...) }
+	uki := func(s ...pe.NewSection) []byte {
+		return makeUKI(t, pe.Options{}, append([]pe.NewSection{linux}, s...)...)
+	}
 	profiles := uki(txt(".cmdline", "base"), txt(".initrd", "base rd"),
 		txt(".profile", "ID=main\nTITLE=Main\n"),
 		txt(".profile", "TITLE=Factory\nID=\"factory\"\n"), txt(".cmdline", "factory"),
@@ -256,6 +258,53 @@ func TestChainEnds(t *testing.T) {
 		_, err := Decompose(context.Background(), img, Options{})
 		if (err == nil) != (n <= 5) || err != nil && !errors.Is(err, ErrLimit) {
 			t.Errorf("%d layers: %v", n, err)
+		}
+	}
+}
+
+// TestSeriesOnly: the same objects on a host without the extension, as in a
+// kernel that knows only the series: they copy, and give up rather than leave
+// out what that ABI has no word for.
+func TestSeriesOnly(t *testing.T) {
+	uki := func(s ...pe.NewSection) []byte {
+		return makeUKI(t, pe.Options{}, append([]pe.NewSection{linux}, s...)...)
+	}
+	for _, c := range []struct {
+		name string
+		img  []byte
+		want string
+		err  error
+	}{
+		{name: "parts", img: uki(txt(".initrd", "rd"), txt(".cmdline", "quiet"), txt(".osrel", "ID=x")), want: "initrd=rd cmdline=quiet"},
+		{name: "microcode goes in front", img: uki(txt(".initrd", "rd"), txt(".ucode", "ucode")), want: "initrd=ucode\x00\x00\x00rd\x00\x00 cmdline="},
+		{name: "profile", img: uki(txt(".cmdline", "base"), txt(".profile", "ID=a"), txt(".cmdline", "a")), want: "cmdline=a"},
+		{name: "zboot", img: makeZboot(gzipped(t, makeImage(5000)), "gzip"), want: "cmdline="},
+		{name: "nested", img: makeUKI(t, pe.Options{}, section(".linux", makeZboot(gzipped(t, makeImage(5000)), "gzip")), txt(".initrd", "rd")), want: "initrd=rd cmdline="},
+		{name: "envelope", img: writeELF([]elfSection{{name: ".kernel", data: makeImage(64)}, {name: ".initrd", data: []byte("rd")}}), want: "initrd=rd\x00\x00 cmdline="},
+		{name: "device tree", img: uki(section(".dtb", tree("a,b", "t"))), err: ErrNoParser},
+		{name: "envelope with addon", img: writeELF([]elfSection{{name: ".uki", data: uki()}, {name: ".addon", data: uki()}}), err: ErrNoParser},
+		{name: "broken", img: uki(txt(".initrd", "1"), txt(".initrd", "2")), err: ErrNoParser},
+	} {
+		for form, programs := range forms() {
+			copies := 0
+			p, err := Decompose(context.Background(), c.img, Options{Stock: programs, seriesOnly: true, Trace: func(c Command) {
+				if c.Ref != nil || c.Op >= OpRef || c.Sub > SubCmdline {
+					t.Errorf("%s: %s on a host that knows only the series", form, c)
+				}
+				copies++
+			}})
+			switch {
+			case c.err != nil:
+				if !errors.Is(err, c.err) {
+					t.Errorf("%s (%s): %v, want %v", c.name, form, err, c.err)
+				}
+			case err != nil:
+				t.Errorf("%s (%s): %v", c.name, form, err)
+			default:
+				if got := strings.ReplaceAll(shape(p), "rd\x00\x00", "rd"); got != strings.ReplaceAll(c.want, "rd\x00\x00", "rd") {
+					t.Errorf("%s (%s): %q, want %q", c.name, form, got, c.want)
+				}
+			}
 		}
 	}
 }

@@ -20,9 +20,9 @@ const noProfile = ^uint32(0)
 
 // contextType lays out struct kexec_context as programs of a generation see
 // it. For v6 that is the posted structure: its sizes are ints. For all others
-// it is the structure of the series' later branch with its offsets, then the
-// fields of the extension; v7's fields are among them, and programs find
-// fields by name.
+// it is the structure of the series' later branch with its offsets, which has
+// v7's fields among its own; programs find them by name. Those of the extension
+// follow for programs that know it.
 func contextType(g Generation) *bpf.Type {
 	chars := bpf.PointerTo(bpf.Char())
 	if g == GenV6 {
@@ -51,6 +51,9 @@ func contextType(g Generation) *bpf.Type {
 	fields = append(fields, text("kernel")...)
 	fields = append(fields, text("initrd")...)
 	fields = append(fields, text("cmdline")...)
+	if g != GenPeel {
+		return bpf.StructOf("kexec_context", fields...)
+	}
 	fields = append(fields,
 		bpf.Field{Name: "peel_abi", Type: bpf.U32()},
 		bpf.Field{Name: "peel_addons", Type: bpf.U32()},

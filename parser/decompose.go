@@ -159,7 +159,7 @@ func (d *decomposition) chain(ctx context.Context, data []byte) error {
 			d.pending = nil
 		}
 		d.pending = append(d.pending, d.state.addons...)
-		if d.state.final || same(d.state.kernel, l.image) {
+		if d.state.final || bytes.Equal(d.state.kernel, l.image) {
 			return d.finish(l, kind, r)
 		}
 		d.addLayer(l, kind, r.program)
@@ -345,13 +345,22 @@ func (d *decomposition) finish(l *layer, kind image.Kind, r *run) error {
 	if len(d.pending) > 0 {
 		return fmt.Errorf("%w: %d given, the first is %s", ErrAddons, len(d.pending), d.pending[0].name)
 	}
+	s := d.state
+	info := image.Detect(s.kernel)
+	if info.Err != nil {
+		return fmt.Errorf("%s: %w: %w", l.origin, ErrBroken, info.Err)
+	}
+	if !s.final && info.Kind != image.KindBzImage && info.Kind != image.KindImage && info.Kind != image.KindVmlinux {
+		// A program that just hands on what it was given.
+		return fmt.Errorf("%s: %w: %s yields the image as it was, which is no kernel", l.origin, ErrProgram, r.program)
+	}
 	d.addLayer(l, kind, r.program)
-	s, p := d.state, d.result.Payload
+	p := d.result.Payload
 	name := l.origin
 	if i := bytes.LastIndexByte([]byte(name), '/'); i >= 0 {
 		name = name[i+1:]
 	}
-	p.Arch = image.Detect(s.kernel).Arch
+	p.Arch = info.Arch
 	p.Kernel = image.Part{Name: name, Data: s.kernel, Origin: l.origin}
 	p.Microcode, p.Initrds = s.ucode, s.initrds
 	p.Cmdline, p.CmdlineParts = s.cmdline(), s.cmdlines

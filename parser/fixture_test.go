@@ -111,3 +111,6 @@ func gzipped(t testing.TB, b []byte) []byte {
 	}
 	return out.Bytes()
 }
+
+// peOptions is what makeUKI takes for an x86-64 image.
+var peOptions = pe.Options{Machine: 0x8664}

@@ -452,8 +452,8 @@ func TestSnapshot8NoEndlessLoop(t *testing.T) {
 		switch {
 		case name == "refuses" && !errors.Is(err, ErrNoParser):
 			t.Errorf("%s: %v, want %v", name, err, ErrNoParser)
-		case name == "yields itself" && !errors.Is(err, ErrLimit):
-			t.Errorf("%s: %v, want %v", name, err, ErrLimit)
+		case name == "yields itself" && !errors.Is(err, ErrProgram):
+			t.Errorf("%s: %v, want %v", name, err, ErrProgram)
 		}
 		if !bytes.Equal(img, before) {
 			t.Errorf("%s: the caller's image was changed", name)

@@ -108,9 +108,9 @@ func (r *run) buffer(m *bpf.Machine, a [5]uint64) (uint64, error) {
 	return answer(c.Result)
 }
 
-// emptyPart is a command whose payload is empty though it must not be. A
+// errEmptyPart is a command whose payload is empty though it must not be. A
 // program may live with that answer.
-var emptyPart = fmt.Errorf("%w: empty payload", ErrCommand)
+var errEmptyPart = fmt.Errorf("%w: empty payload", ErrCommand)
 
 // result translates an error for the program, and notes those that make its
 // result void.
@@ -130,7 +130,7 @@ func (r *run) result(msg message, err error) (int, string) {
 		_, own := opNames[msg.op]
 		known = known || own
 	}
-	if r.failed == nil && known && err != emptyPart {
+	if r.failed == nil && known && err != errEmptyPart {
 		r.failed = fmt.Errorf("%s/%s: %w", msg.op, msg.sub, err)
 	}
 	return n, err.Error()
@@ -254,7 +254,7 @@ func (r *run) copyPart(msg message, data []byte, isRef bool) error {
 		if msg.sub == SubKernel {
 			return fmt.Errorf("%w: empty kernel", ErrCommand)
 		}
-		return emptyPart
+		return errEmptyPart
 	}
 	if !isRef {
 		// What the part takes the place of counts no more.

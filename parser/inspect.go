@@ -18,7 +18,7 @@ type Inspection struct {
 	// Signed is set if a module-style trailer is there; SignatureSize is the
 	// size of its PKCS#7 in bytes. Nothing is verified.
 	Signed        bool `json:"signed"`
-	SignatureSize int  `json:"signatureSize,omitempty"`
+	SignatureSize int  `json:"signature_size,omitempty"`
 	// Programs in the order in which they are tried.
 	Programs []ProgramInfo `json:"programs"`
 	// Nested is the level for the next layer.
@@ -40,7 +40,7 @@ type ProgramInfo struct {
 	Generation Generation `json:"generation,omitempty"`
 	License    string     `json:"license,omitempty"`
 	// AttachTo is the kernel function that the program hangs on.
-	AttachTo string `json:"attachTo,omitempty"`
+	AttachTo string `json:"attach_to,omitempty"`
 	// Instructions counts 8-byte slots.
 	Instructions int       `json:"instructions,omitempty"`
 	Kfuncs       []string  `json:"kfuncs,omitempty"`
@@ -54,7 +54,7 @@ type MapInfo struct {
 	Type string `json:"type"`
 	// Size of a ring buffer, or of one value, in bytes.
 	Size     uint32 `json:"size"`
-	ReadOnly bool   `json:"readOnly,omitempty"`
+	ReadOnly bool   `json:"read_only,omitempty"`
 }
 
 // Inspect describes a container of programs, a single BPF object, or the

@@ -142,6 +142,9 @@ type Options struct {
 	// Print receives what programs print, nil drops it.
 	Print  func(program, message string)
 	Logger *slog.Logger
+
+	// seriesOnly makes a host that knows only the series, for tests.
+	seriesOnly bool
 }
 
 func (o *Options) log() *slog.Logger {

@@ -40,7 +40,7 @@ type Command struct {
 	SHA256 string `json:"sha256,omitempty"`
 	// Output and OutputSHA256 are of what decompression yielded.
 	Output       uint64 `json:"output,omitempty"`
-	OutputSHA256 string `json:"outputSha256,omitempty"`
+	OutputSHA256 string `json:"output_sha256,omitempty"`
 	// Result is what the program was answered: 0 or a negative errno.
 	Result int `json:"result"`
 	// Err says why Result is not 0.

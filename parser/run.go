@@ -47,7 +47,11 @@ func open(data []byte, from carrier) (*object, error) {
 // execute runs a program on a layer. On success it returns the run, whose
 // state is to be kept; on failure nothing of it remains.
 func (d *decomposition) execute(ctx context.Context, o *object, l *layer) (r *run, err error) {
-	r = &run{ctx: ctx, d: d, layer: l, program: o.program, gen: o.gen, state: d.state.clone(), buffers: l.buffers, copied: map[*byte]uint64{}}
+	gen := o.gen
+	if d.opts.seriesOnly && gen == GenPeel {
+		gen = GenLater
+	}
+	r = &run{ctx: ctx, d: d, layer: l, program: o.program, gen: gen, state: d.state.clone(), buffers: l.buffers, copied: map[*byte]uint64{}}
 	copies, output := d.copies, d.output
 	defer func() {
 		if err != nil {
@@ -59,7 +63,7 @@ func (d *decomposition) execute(ctx context.Context, o *object, l *layer) (r *ru
 			}
 		}
 	}()
-	m, err := o.obj.Link(host(r, o.gen), bpf.Options{
+	m, err := o.obj.Link(host(r, gen), bpf.Options{
 		Budget: bpf.Budget{Instructions: d.limits.Instructions, Memory: d.limits.Memory},
 		Trace: func(text string) {
 			if d.opts.Print != nil {
@@ -111,6 +115,17 @@ func (r *run) show(m *bpf.Machine) error {
 			return err
 		}
 	}
+	if r.gen == GenPeel {
+		if err := r.showExtension(m, c); err != nil {
+			return err
+		}
+	}
+	return r.begin(m, c)
+}
+
+// showExtension fills in the fields of the peel extension.
+func (r *run) showExtension(m *bpf.Machine, c contextBytes) error {
+	opts := &r.d.opts
 	c.set("peel_abi", 0, abiVersion)
 	c.set("peel_addons", 0, uint64(r.layer.addons))
 	c.set("peel_profile", 0, uint64(r.d.profile))
@@ -124,10 +139,7 @@ func (r *run) show(m *bpf.Machine) error {
 	if err := c.text(m, "peel_hwids", 0, ids); err != nil {
 		return err
 	}
-	if err := c.text(m, "peel_compatible", 0, []byte(opts.Compatible)); err != nil {
-		return err
-	}
-	return r.begin(m, c)
+	return c.text(m, "peel_compatible", 0, []byte(opts.Compatible))
 }
 
 // begin maps the context and makes the ids that the program gets.

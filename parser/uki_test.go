@@ -83,3 +83,25 @@ func BenchmarkUKI(b *testing.B) {
 		}
 	}
 }
+
+// TestPaddedSignedKernel: zboot pads the kernel inside to its size in memory.
+// A signed one is cut to the end of its certificate table, so that its own
+// signature verifies; what is not padding stays.
+func TestPaddedSignedKernel(t *testing.T) {
+	kernel := testkit.ReadFile(t, testkit.Kernel(t, "amd64", "6.12"))
+	padded := append(bytes.Clone(kernel), make([]byte, 100001)...)
+	p, err := Decompose(context.Background(), padded, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(p.Kernel.Data, kernel) {
+		t.Errorf("kernel of %#x bytes, want %#x without the padding", len(p.Kernel.Data), len(kernel))
+	}
+	padded[len(padded)-1] = 1
+	if p, err = Decompose(context.Background(), padded, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(p.Kernel.Data, padded) {
+		t.Errorf("kernel of %#x bytes, want all %#x: the tail is not padding", len(p.Kernel.Data), len(padded))
+	}
+}

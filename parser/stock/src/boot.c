@@ -7,7 +7,7 @@
  */
 #include "peel_pe.h"
 
-static u64 zeros[512];
+u64 zeros[512];
 
 /* elf_kernel: an executable for 64 bits with program headers. */
 GLOBAL int elf_kernel(void)

@@ -31,7 +31,7 @@ struct section {
 enum { OTHER, KERNEL, INITRD, CMDLINE, UKI, ADDON, PE, IMA };
 #define SECTIONS 64
 
-static struct {
+struct {
 	u64 shoff, names, names_size;
 	u32 shnum;
 	u32 have; /* kinds seen, as bits */

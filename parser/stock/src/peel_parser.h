@@ -26,7 +26,20 @@ typedef unsigned long long u64;
 #define SEC(name) __attribute__((section(name), used))
 #define GLOBAL __attribute__((noinline))
 #define INLINE static inline __attribute__((always_inline))
+/* State is in variables that are not static: the compiler takes static
+ * structures apart, and their BTF is then refused by kernels. */
+
+#ifdef PEEL_VERIFY
+#define CORE
+#define FIELD_EXISTS(field) (PEEL_VERIFY)
+#define FIELD(field) (&(field))
+#define ANCHOR SEC("syscall")
+#else
 #define CORE __attribute__((preserve_access_index))
+#define FIELD_EXISTS(field) __builtin_preserve_field_info(field, 2)
+#define FIELD(field) __builtin_preserve_access_index(&(field))
+#define ANCHOR SEC("fentry.s/kexec_image_parser_anchor")
+#endif
 
 /* One record must hold the largest single piece: kernel, or microcode with
  * initrd. The ring has to be the next power of two above it. */
@@ -46,11 +59,32 @@ static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *src)
 static void *(*const bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_discard)(void *record, u64 flags) = (void *)133;
 
+#ifdef PEEL_VERIFY
+/* For verify.sh: functions that every kernel has stand in for those of the
+ * host, so that its verifier can look at the rest. */
+struct task_struct { int unused; };
+extern struct task_struct *bpf_task_from_pid(int id) SEC(".ksyms");
+extern void bpf_task_release(struct task_struct *task) SEC(".ksyms");
+#define bpf_parser_context task_struct
+#define bpf_get_parser_context bpf_task_from_pid
+#define bpf_put_parser_context bpf_task_release
+volatile u32 peel_sink;
+
+__attribute__((noinline)) int peel_stand_in(char *buf, int size)
+{
+	if (!buf)
+		return -1;
+	peel_sink = buf[0];
+	return peel_sink + size;
+}
+#define bpf_buffer_parser(buf, size, ctx) ((void)(ctx), peel_stand_in(buf, size))
+#else
 /* The three functions of the host. */
 struct bpf_parser_context;
 extern struct bpf_parser_context *bpf_get_parser_context(unsigned long id) SEC(".ksyms");
 extern void bpf_put_parser_context(struct bpf_parser_context *ctx) SEC(".ksyms");
 extern int bpf_buffer_parser(char *buf, int buf_sz, struct bpf_parser_context *ctx) SEC(".ksyms");
+#endif
 
 /* The fields of the host's context that are read here. They are found by name
  * when the program is loaded; the order and the offsets here mean nothing. */
@@ -201,7 +235,7 @@ struct peel_item {
 };
 #define PEEL_ITEMS 128
 
-static struct {
+struct {
 	u64 id;       /* of the host's context */
 	u64 base[16]; /* the host's addresses: numbers to read from, never to follow */
 	u64 size[16];
@@ -511,7 +545,7 @@ out:
 }
 
 #define PEEL_FIELD(ptr, field) \
-	bpf_probe_read_kernel(&v, sizeof((ptr)->field), __builtin_preserve_access_index(&(ptr)->field))
+	bpf_probe_read_kernel(&v, sizeof((ptr)->field), FIELD((ptr)->field))
 
 /* peel_begin learns what the host has to say. */
 INLINE void peel_begin(const u64 *args)
@@ -531,13 +565,13 @@ INLINE void peel_begin(const u64 *args)
 	peel.sig = 0;
 	peel.profile = 0xffffffff;
 	peel.profile_id_sz = peel.hwids_sz = peel.compatible_sz = 0;
-	bpf_probe_read_kernel(peel.base, sizeof(peel.base), __builtin_preserve_access_index(&ctx->parsing_buf));
-	bpf_probe_read_kernel(peel.size, sizeof(peel.size), __builtin_preserve_access_index(&ctx->parsing_buf_sz));
-	if (__builtin_preserve_field_info(later->sig_mode, 2)) {
+	bpf_probe_read_kernel(peel.base, sizeof(peel.base), FIELD(ctx->parsing_buf));
+	bpf_probe_read_kernel(peel.size, sizeof(peel.size), FIELD(ctx->parsing_buf_sz));
+	if (FIELD_EXISTS(later->sig_mode)) {
 		PEEL_FIELD(later, sig_mode);
 		peel.sig = v;
 	}
-	if (__builtin_preserve_field_info(ext->peel_abi, 2)) {
+	if (FIELD_EXISTS(ext->peel_abi)) {
 		v = 0;
 		PEEL_FIELD(ext, peel_abi);
 		peel.refs = v;
@@ -574,7 +608,7 @@ GLOBAL int parse(void);
 
 /* PEEL_PARSER makes the program of a parser. */
 #define PEEL_PARSER(name)                                                     \
-	SEC("fentry.s/kexec_image_parser_anchor")                             \
+	ANCHOR                                                                \
 	int name(u64 *args)                                                   \
 	{                                                                     \
 		peel_begin(args);                                             \

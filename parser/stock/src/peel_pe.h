@@ -25,7 +25,7 @@ struct pe_section {
 	u32 characteristics;
 };
 
-static struct {
+struct {
 	u32 buf, machine, count, magic;
 	u64 table;
 	u32 image_size, header_size, subsystem;
@@ -142,7 +142,7 @@ GLOBAL int pe_load(u32 i)
 }
 
 /* The end of the last section seen, in the file and in memory. */
-static u64 pe_last_raw, pe_last_va;
+u64 pe_last_raw, pe_last_va;
 
 /* pe_check_one checks section i by itself, and that it follows the ones
  * before it; sections in another order are compared pair by pair later. */

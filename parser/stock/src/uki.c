@@ -27,13 +27,12 @@ struct found {
 	u8 have[32];
 };
 
-static struct {
+struct {
 	int profile;     /* the one the walk is in, -1 before the first */
 	u32 wanted;
 	u32 linuxes, profiles;
 	u32 seen;          /* kinds in this scope, as bits */
 	u64 twice;         /* offset of the header of a section that is there twice */
-	u64 step;          /* where the walk through .hwids is */
 	u32 machine;
 	u32 addon;         /* the walk is in an addon */
 	u64 fit, fit_max;  /* the compatible text that .hwids names for this machine */
@@ -41,10 +40,10 @@ static struct {
 } uki;
 
 /* What each addon brings, by buffer number. */
-static struct found addon[16];
+struct found addon[16];
 
 /* Texts that are compared. */
-static char left[512], right[512];
+char left[512], right[512];
 
 GLOBAL u32 kind_of(u64 name)
 {
@@ -90,55 +89,60 @@ GLOBAL int text_equal(u32 max)
 	return 1;
 }
 
+/* The walk through the text of a .profile. */
+struct {
+	u32 state; /* 0..2: characters of "ID=" seen at a line's start; 3: in the value; 4: in another line */
+	u32 at;    /* characters of the value seen */
+	u32 quote; /* that the value began with */
+	u32 same;  /* the last ID= was the name in right */
+} walk;
+
+/* profile_char takes character i of left; 1 ends the text. */
+GLOBAL int profile_char(u32 i)
+{
+	char c = left[i & 511], want = right[walk.at & 511];
+
+	if (walk.state == 3) {
+		int end = !c || c == '\n' || c == '\r' || (walk.quote && (u32)c == walk.quote);
+
+		if (!walk.at && !walk.quote && (c == '"' || c == '\'')) {
+			walk.quote = c;
+			return 0;
+		}
+		if (end || !want || want != c || walk.at > 510) {
+			walk.same = end && walk.at && !want;
+			walk.state = c == '\n' ? 0 : 4;
+			walk.at = walk.quote = 0;
+			return !c;
+		}
+		walk.at++;
+		return 0;
+	}
+	if (!c)
+		return 1;
+	if (c == '\n')
+		walk.state = 0;
+	else if (walk.state == 0 && c == 'I')
+		walk.state = 1;
+	else if (walk.state == 1 && c == 'D')
+		walk.state = 2;
+	else if (walk.state == 2 && c == '=')
+		walk.state = 3;
+	else
+		walk.state = 4;
+	return 0;
+}
+
 /* profile_named says whether the ID= line of the .profile text in left is the
- * name in right. Values may stand in quotes, as in os-release(5). */
+ * name in right. Values may stand in quotes, as in os-release(5); of several
+ * lines the last one counts. */
 GLOBAL int profile_named(void)
 {
-	u32 state = 0, at = 0, quote = 0;
-	int same = 0;
-
-	/* state: 0..2 characters of "ID=" seen at a line's start, 3 in the
-	 * value, 4 in another line. */
-	for (u32 i = 0; i < 512; i++) {
-		char c = left[i];
-
-		if (state == 3) {
-			if (!at && !quote && (c == '"' || c == '\'')) {
-				quote = (u8)c;
-				continue;
-			}
-			if (!c || c == '\n' || c == '\r' || (quote && (u8)c == quote)) {
-				same = at > 0 && right[at & 511] == 0;
-				/* A later line of the same key counts. */
-				state = c == '\n' ? 0 : 4;
-				at = quote = 0;
-				if (!c)
-					return same;
-				continue;
-			}
-			if (at > 510 || right[at & 511] != c || !right[at & 511]) {
-				same = 0;
-				state = 4;
-				at = quote = 0;
-				continue;
-			}
-			at++;
-			continue;
-		}
-		if (!c)
+	walk.state = walk.at = walk.quote = walk.same = 0;
+	for (u32 i = 0; i < 512; i++)
+		if (profile_char(i))
 			break;
-		if (c == '\n')
-			state = 0;
-		else if (state == 0 && c == 'I')
-			state = 1;
-		else if (state == 1 && c == 'D')
-			state = 2;
-		else if (state == 2 && c == '=')
-			state = 3;
-		else
-			state = 4;
-	}
-	return same;
+	return walk.same;
 }
 
 /* survey_one counts kernels and profiles, finds the profile of a name, and a
@@ -208,47 +212,65 @@ INLINE u32 be32(u64 off, int *bad)
 	return __builtin_bswap32(v);
 }
 
+/* The walk through the structure of a device tree. */
+struct {
+	u64 at, strings, end;
+	u32 inside; /* the root node */
+} fdt;
+
+/* tree_token takes the next token: 1 found the property, -1 ends the walk. */
+GLOBAL int tree_token(void)
+{
+	u32 token, size, name[3] = {};
+	u64 at = fdt.at;
+	int bad = 0;
+
+	if (at > fdt.end)
+		return -1;
+	token = be32(at, &bad);
+	fdt.at = at + 4;
+	if (bad)
+		return -1;
+	if (token == 4) /* FDT_NOP */
+		return 0;
+	if (token == 1 && !fdt.inside) { /* FDT_BEGIN_NODE; the root's name is empty */
+		fdt.inside = 1;
+		fdt.at = at + 8;
+		return be32(at + 4, &bad) || bad ? -1 : 0;
+	}
+	if (token != 3 || !fdt.inside) /* FDT_PROP */
+		return -1;
+	size = be32(at + 4, &bad);
+	at += 12;
+	if (bad || at > fdt.end || size > fdt.end - at)
+		return -1;
+	fdt.at = at + (((u64)size + 3) & ~3ull);
+	if (peel_read(name, 11, pe.buf, fdt.strings + be32(at - 4, &bad)) || bad)
+		return 0;
+	if (name[0] != 0x706d6f63 /* comp */ || name[1] != 0x62697461 /* atib */ || name[2] != 0x656c /* le */)
+		return 0;
+	text_read(left, peel.base[pe.buf & 15] + at, size);
+	return 1;
+}
+
 /* tree_compatible reads the first text of the root node's "compatible" into
  * left. It returns 0 when there is none: an overlay has no such property. */
 GLOBAL int tree_compatible(u64 off, u64 len)
 {
-	u64 at, strings, name;
 	int bad = 0;
 
 	left[0] = 0;
 	if (!peel_inside(pe.buf, off, len) || len < 40 || be32(off, &bad) != 0xd00dfeed)
 		return 0;
-	at = off + be32(off + 8, &bad);
-	strings = off + be32(off + 12, &bad);
+	fdt.at = off + be32(off + 8, &bad);
+	fdt.strings = off + be32(off + 12, &bad);
+	fdt.end = off + len;
+	fdt.inside = 0;
 	for (u32 i = 0; i < 256; i++) {
-		u32 token = be32(at, &bad), size, pad[3] = {};
+		int r = bad ? -1 : tree_token();
 
-		if (bad || at > off + len)
-			return 0;
-		at += 4;
-		if (token == 4) /* FDT_NOP */
-			continue;
-		if (token == 1 && i < 64) { /* FDT_BEGIN_NODE; the root's name is empty */
-			u32 n = be32(at, &bad);
-			if (n || left[511])
-				return 0;
-			left[511] = 1; /* inside the root */
-			at += 4;
-			continue;
-		}
-		if (token != 3 || !left[511]) /* FDT_PROP */
-			return 0;
-		size = be32(at, &bad);
-		name = strings + be32(at + 4, &bad);
-		at += 8;
-		if (bad || at + size > off + len)
-			return 0;
-		if (!peel_read(pad, 11, pe.buf, name) && pad[0] == 0x706d6f63 /* comp */ &&
-		    pad[1] == 0x62697461 /* atib */ && (pad[2] & 0xffffff) == 0x656c /* le */) {
-			text_read(left, peel.base[pe.buf & 15] + at, size);
-			return left[0] != 0;
-		}
-		at += ((u64)size + 3) & ~3ull;
+		if (r)
+			return r > 0 && left[0];
 	}
 	return 0;
 }
@@ -257,10 +279,8 @@ GLOBAL int tree_compatible(u64 off, u64 len)
  * firmware's own tree says, or by what .hwids says of the hardware ids. */
 GLOBAL int tree_fits(u64 off, u64 len)
 {
-	left[511] = 0;
 	if (!tree_compatible(off, len))
 		return 0;
-	left[511] = 0;
 	if (peel.compatible_sz) {
 		text_read(right, peel.compatible, peel.compatible_sz);
 		if (right[0] && text_equal(511))
@@ -282,43 +302,58 @@ struct device {
 	u32 name, compatible;
 } __attribute__((packed));
 
+/* The walk through .hwids. */
+struct {
+	u64 off, len, at;
+	u64 id[2];
+} hw;
+
+/* hwids_step takes one device: 1 ends the walk, 2 found the id. */
+GLOBAL int hwids_step(void)
+{
+	u64 at = hw.at, off = hw.off + hw.at, len = hw.len;
+	struct device d = {};
+	u32 size, type;
+
+	if (at + 4 > len || peel_read(&d.descriptor, 4, pe.buf, off))
+		return peel_refuse(1, WHY_TRUNCATED, off, len);
+	if (!d.descriptor)
+		return 1;
+	type = d.descriptor >> 28;
+	size = d.descriptor & 0x0fffffff;
+	if (size < 4 || size > len - at || (type <= 2 && size != sizeof(d)))
+		return peel_refuse(1, WHY_HEADER, off, d.descriptor);
+	hw.at = at + size;
+	if (type != 1)
+		return 0;
+	if (peel_read(&d, sizeof(d), pe.buf, off))
+		return peel_refuse(1, WHY_TRUNCATED, off, len);
+	if (d.id[0] != hw.id[0] || d.id[1] != hw.id[1])
+		return 0;
+	if (!d.compatible || d.compatible >= len)
+		return peel_refuse(1, WHY_RANGE, off, d.compatible);
+	uki.fit = peel.base[pe.buf & 15] + hw.off + d.compatible;
+	uki.fit_max = len - d.compatible;
+	return 2;
+}
+
 /* hwids_find looks for one hardware id among the devices of .hwids. */
 GLOBAL int hwids_find(u32 which)
 {
-	u32 scope = uki.f.have[KIND(HWIDS) + 16] ? 16 : 0, buf = pe.buf;
-	u64 off = uki.f.off[(scope + KIND(HWIDS)) & 31], id[2] = {};
-	u32 len = uki.f.len[(scope + KIND(HWIDS)) & 31];
+	u32 at = uki.f.have[HWIDS + 16] ? HWIDS + 16 : HWIDS;
 
-	if (bpf_probe_read_kernel(id, 16, (const void *)(unsigned long)(peel.hwids + (u64)which * 16)))
+	hw.off = uki.f.off[at];
+	hw.len = uki.f.len[at];
+	hw.at = 0;
+	if (bpf_probe_read_kernel(hw.id, 16, (const void *)(unsigned long)(peel.hwids + (u64)which * 16)))
 		return 0;
-	uki.step = 0;
 	for (u32 i = 0; i < 1024; i++) {
-		u64 at = uki.step;
-		struct device d = {};
-		u32 size, type;
+		int r = hwids_step();
 
-		if (at + 4 > len || peel_read(&d.descriptor, 4, buf, off + at))
-			return peel_refuse(1, WHY_TRUNCATED, off + at, len);
-		if (!d.descriptor)
-			return 0;
-		type = d.descriptor >> 28;
-		size = d.descriptor & 0x0fffffff;
-		if (size < 4 || size > len - at || (type <= 2 && size != sizeof(d)))
-			return peel_refuse(1, WHY_HEADER, off + at, d.descriptor);
-		uki.step = at + size;
-		if (type != 1)
-			continue;
-		if (peel_read(&d, sizeof(d), buf, off + at))
-			return peel_refuse(1, WHY_TRUNCATED, off + at, len);
-		if (d.id[0] != id[0] || d.id[1] != id[1])
-			continue;
-		if (!d.compatible || d.compatible >= len)
-			return peel_refuse(1, WHY_RANGE, off + at, d.compatible);
-		uki.fit = peel.base[buf & 15] + off + d.compatible;
-		uki.fit_max = len - d.compatible;
-		return 1;
+		if (r)
+			return r < 0 ? -1 : r == 2;
 	}
-	return peel_refuse(1, WHY_MANY, off, len);
+	return peel_refuse(1, WHY_MANY, hw.off, hw.len);
 }
 
 GLOBAL int hwids_match(void)
@@ -437,7 +472,7 @@ GLOBAL int same_uname(u32 buf)
 	return text_equal(511);
 }
 
-static struct found spare;
+struct found spare;
 
 /* read_addon checks and notes the addon in buffer buf. */
 GLOBAL int read_addon(u32 buf)
@@ -475,7 +510,6 @@ GLOBAL int hand_tree(u32 buf)
 	u32 at = addon[buf & 15].have[DTBAUTO] ? DTBAUTO : DTB;
 
 	pe.buf = buf & 15;
-	left[511] = 0;
 	if (!addon[buf & 15].have[at])
 		return 0;
 	if (tree_compatible(addon[buf & 15].off[at], addon[buf & 15].len[at]))

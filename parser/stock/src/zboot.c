@@ -12,7 +12,7 @@ struct zboot {
 	u32 offset;
 	u32 size;
 	u32 zero[2];
-	char method[32];
+	char method[32]; /* with its NUL */
 	u32 linux_magic;
 	u32 pe;
 };
@@ -26,13 +26,18 @@ GLOBAL int parse(void)
 		return -1;
 	if ((z.mz & 0xffff) != 0x5a4d || z.magic != 0x676d697a)
 		return -1;
-	for (u32 i = 0; i < sizeof(z.method); i++)
-		if (!z.method[i]) {
+	for (u32 i = 0; i < sizeof(z.method); i++) {
+		char c = z.method[i];
+
+		if (!c) {
 			end = i;
 			break;
 		}
+		if (c <= ' ' || c > '~')
+			return peel_refuse(1, WHY_HEADER, 0x18 + i, 1);
+	}
 	if (!end)
-		return peel_refuse(1, WHY_TRUNCATED, 0x18, sizeof(z.method));
+		return peel_refuse(1, WHY_HEADER, 0x18, sizeof(z.method));
 	/* 64-bit sums: offset and size are each 32 bits wide. */
 	if (z.offset < sizeof(z) || !peel_inside(0, z.offset, z.size))
 		return peel_refuse(1, WHY_RANGE, z.offset, z.size);
