@@ -101,9 +101,10 @@ func lz4Block(dst []byte, window, out, maxSize int, block []byte, off int) (int,
 		return n, nil
 	}
 	if !fits {
-		// Too large or broken: see what the block is with room enough. maxSize
-		// is 8 MiB at most.
-		if n, err := lz4.UncompressBlockWithDict(block, make([]byte, maxSize), dict); err == nil && n > len(room) {
+		// Too large or broken: see what the block is with room enough, which is
+		// 8 MiB at most; no byte of a block stands for more than 255.
+		spare := make([]byte, min(maxSize, 255*len(block)))
+		if n, err := lz4.UncompressBlockWithDict(block, spare, dict); err == nil && n > len(room) {
 			return 0, errLimit(off, len(dst))
 		}
 	}
