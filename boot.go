@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/peelboot/peel/beside"
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/internal/sealed"
+	"github.com/peelboot/peel/parser"
 	"github.com/peelboot/peel/trust"
 )
 
@@ -22,9 +25,15 @@ const ramdiskAlign = 4
 // Additions are what the operator adds to an image from outside. The image's
 // signature does not cover them; the policy says what they need.
 type Additions struct {
-	// Initrds follow the image's own.
+	// Addons extend a unified kernel image, in this order. Each must be
+	// allowed by itself and be made for the image.
+	Addons []File
+	// Nearby is what lies beside the image; its addons come before Addons.
+	Nearby *Nearby
+	// Initrds follow the image's own and those of addons.
 	Initrds []File
-	// Cmdline replaces the image's command line when it is not nil.
+	// Cmdline replaces the image's command line when it is not nil. Those of
+	// addons are put behind it all the same, as the stub does.
 	Cmdline *File
 	// Append is put behind the command line with a space between.
 	Append *File
@@ -49,6 +58,8 @@ type Boot struct {
 	Report *trust.Report
 	// Cmdline is the final command line.
 	Cmdline string
+	// LeftOut tells of files beside the image that are not used.
+	LeftOut []LeftOut
 
 	kernel, ramdisk *sealed.Memory
 }
@@ -57,28 +68,35 @@ type Boot struct {
 // what the operator adds, and lays everything out for kexec. On refusal the
 // Boot holds nothing but the Report, and the error wraps trust.ErrRefused.
 func (im *Image) Prepare(ctx context.Context, add Additions) (*Boot, error) {
-	d, err := im.Decompose(ctx)
-	if err != nil {
+	if _, err := im.Verify(); err != nil {
 		if im.report != nil && errors.Is(err, trust.ErrRefused) {
 			return &Boot{Report: im.report}, err
 		}
 		return nil, err
 	}
-	b := &Boot{Decomposition: d}
-	if b.Report, err = im.judge(d.Payload, add); err != nil {
-		d.Close()
-		return &Boot{Report: b.Report}, err
+	r := copyReport(im.report)
+	c, err := im.choose(r, add)
+	if err != nil {
+		return &Boot{Report: r, LeftOut: c.leftOut}, err
 	}
-	b.compose(add)
-	if err := b.seal(); err != nil {
+	d, err := im.decompose(ctx, c.parserAddons())
+	if err != nil {
+		return nil, err
+	}
+	b := &Boot{Decomposition: d, Report: r, LeftOut: c.leftOut}
+	if err := im.judge(r, d.Payload, add); err != nil {
+		d.Close()
+		return &Boot{Report: r, LeftOut: c.leftOut}, err
+	}
+	if err := b.compose(im.info, c, add); err != nil {
 		b.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
-// judge extends the image's report by the kernel inside and the additions.
-func (im *Image) judge(p *image.Payload, add Additions) (*trust.Report, error) {
+// judge extends the report by the kernel inside and the rest of the additions.
+func (im *Image) judge(r *trust.Report, p *image.Payload, add Additions) error {
 	var objects []trust.Object
 	if p.Kernel.Origin != im.name {
 		objects = append(objects, trust.Object{
@@ -88,7 +106,7 @@ func (im *Image) judge(p *image.Payload, add Additions) (*trust.Report, error) {
 	}
 	outside := func(role trust.Role, f *File) {
 		if f != nil {
-			objects = append(objects, trust.Object{Name: f.Name, Role: role, Data: f.Data, Sidecars: f.Sidecars, IMA: f.IMA})
+			objects = append(objects, f.object(role))
 		}
 	}
 	for i := range add.Initrds {
@@ -98,76 +116,95 @@ func (im *Image) judge(p *image.Payload, add Additions) (*trust.Report, error) {
 	outside(trust.RoleCmdline, add.Append)
 	outside(trust.RoleDTB, add.DTB)
 	if len(objects) == 0 {
-		return im.report, im.refused
+		return im.refused
 	}
-	r := *im.report
-	r.Layers = append([]trust.LayerReport(nil), r.Layers...)
-	err := im.opts.Verifier.Extend(&r, objects...)
-	return &r, err
+	return im.opts.Verifier.Extend(r, objects...)
 }
 
-// compose adds what came from outside to the payload.
-func (b *Boot) compose(add Additions) {
+// compose puts the payload together as the image's stub would, and adds what
+// came from outside. Microcode: addons, then the image. Initial RAM disks: the
+// image's, archives of what lies beside it, what the stub tells of the image,
+// addons, then what the operator gave. Command line: the image's or the one in
+// its place, addons, then what the operator appends.
+func (b *Boot) compose(in image.Info, c *chosen, add Additions) error {
 	p := b.Payload
-	for _, f := range add.Initrds {
-		p.Initrds = append(p.Initrds, image.Part{Name: f.Name, Data: f.Data, Origin: f.Name, Outside: true})
-	}
 	text := func(f *File) image.Part {
 		return image.Part{Name: f.Name, Data: f.Data, Origin: f.Name, Outside: true}
 	}
+	archives, err := c.archives()
+	if err != nil {
+		return err
+	}
+	embedded, err := beside.Embedded(in, b.Extra)
+	if err != nil {
+		return err
+	}
+	own, added := c.mark(p.Microcode)
+	p.Microcode = append(added, own...)
+	own, added = c.mark(p.Initrds)
+	p.Initrds = slices.Concat(own, archives, embedded, added)
+	for i := range add.Initrds {
+		p.Initrds = append(p.Initrds, text(&add.Initrds[i]))
+	}
+	own, added = c.mark(p.CmdlineParts)
+	p.CmdlineParts = append(own, added...)
 	if add.Cmdline != nil {
-		p.Cmdline = string(add.Cmdline.Data)
-		p.CmdlineParts = []image.Part{text(add.Cmdline)}
+		p.CmdlineParts = append([]image.Part{text(add.Cmdline)}, added...)
+		words := []string{string(add.Cmdline.Data)}
+		for _, a := range added {
+			words = append(words, parser.CleanCmdline(a.Data))
+		}
+		p.Cmdline = strings.TrimSpace(strings.Join(words, " "))
 	}
 	if add.Append != nil {
 		p.Cmdline = strings.TrimSpace(p.Cmdline + " " + string(add.Append.Data))
 		p.CmdlineParts = append(p.CmdlineParts, text(add.Append))
 	}
+	if p.DTB != nil {
+		if name := c.owner(p.DTB.Data); name != "" {
+			p.DTB.Origin, p.DTB.Outside = name+"/"+p.DTB.Name, true
+		}
+	}
+	own, added = c.mark(p.DTBOverlays)
+	p.DTBOverlays = append(own, added...)
 	if add.DTB != nil {
 		dtb := text(add.DTB)
 		p.DTB = &dtb
 	}
 	b.Cmdline = p.Cmdline
-}
-
-// seal copies kernel and RAM disk into files that nobody can change.
-func (b *Boot) seal() error {
-	var err error
-	if b.kernel, err = sealed.Concat("kernel", 1, b.Payload.Kernel.Data); err != nil {
-		return fmt.Errorf("kernel: %w", err)
-	}
-	var parts [][]byte
-	for _, p := range b.Payload.RAMDisk() {
-		parts = append(parts, p.Data)
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	if b.ramdisk, err = sealed.Concat("initrd", ramdiskAlign, parts...); err != nil {
-		return fmt.Errorf("initrd: %w", err)
-	}
 	return nil
 }
 
-// Kernel returns the kernel as a sealed file, for kexec_file_load. Boot owns
-// it.
-func (b *Boot) Kernel() *os.File { return b.kernel.File() }
-
-// RAMDisk returns the initial RAM disk as a sealed file, or nil when there is
-// none. Boot owns it.
-func (b *Boot) RAMDisk() *os.File {
-	if b.ramdisk == nil {
-		return nil
+// Kernel returns the kernel as a sealed file, for kexec_file_load. It is made
+// when it is first asked for: kexec_load takes the parts where they lie. Boot
+// owns it.
+func (b *Boot) Kernel() (*os.File, error) {
+	if b.kernel == nil {
+		var err error
+		if b.kernel, err = sealed.Concat("kernel", 1, b.Payload.Kernel.Data); err != nil {
+			return nil, fmt.Errorf("kernel: %w", err)
+		}
 	}
-	return b.ramdisk.File()
+	return b.kernel.File(), nil
 }
 
-// RAMDiskSize returns the size of the whole initial RAM disk in bytes.
-func (b *Boot) RAMDiskSize() int64 {
+// RAMDisk returns the initial RAM disk as a sealed file, or nil when there is
+// none. As Kernel, it is made when it is first asked for, and Boot owns it.
+func (b *Boot) RAMDisk() (*os.File, error) {
 	if b.ramdisk == nil {
-		return 0
+		var parts [][]byte
+		for _, p := range b.Payload.RAMDisk() {
+			parts = append(parts, p.Data)
+		}
+		if len(parts) == 0 {
+			return nil, nil
+		}
+		var err error
+		if b.ramdisk, err = sealed.Concat("initrd", ramdiskAlign, parts...); err != nil {
+			return nil, fmt.Errorf("initrd: %w", err)
+		}
 	}
-	return b.ramdisk.Size()
+	return b.ramdisk.File(), nil
 }
 
 // Close gives back memory and files. A loaded kernel stays loaded.

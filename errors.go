@@ -17,6 +17,9 @@ var (
 	ErrNotImage = errors.New("not a boot image")
 	// ErrBroken means that an image contradicts its own format.
 	ErrBroken = errors.New("broken image")
+	// ErrNoVolume means that an image names files on its volume, and it is
+	// not known where that is mounted.
+	ErrNoVolume = errors.New("the volume that the image lies on is not known")
 	// ErrArch means that the kernel is for another architecture.
 	ErrArch = errors.New("kernel is for another architecture")
 )

@@ -47,6 +47,9 @@ type Options struct {
 	HWIDs [][16]byte
 	// Compatible is the machine's own device tree's first compatible text.
 	Compatible string
+	// Volume is where the volume that the image lies on is mounted, for thin
+	// images, which name files there. If empty, beside.RootOf guesses it.
+	Volume string
 	// Crash tells parser programs that the kernel is for a crash.
 	Crash bool
 	// Limits bound the decomposition; zero fields mean the defaults.
@@ -62,6 +65,7 @@ type Options struct {
 type Image struct {
 	mem  *sealed.Memory
 	name string
+	path string
 	info image.Info
 	opts Options
 	// report is made by the first Verify and holds the outermost layer.
@@ -120,7 +124,7 @@ func newImage(mem *sealed.Memory, path string, o Options) *Image {
 	if o.Verifier == nil {
 		o.Verifier = &trust.Verifier{Policy: trust.DefaultPolicy()}
 	}
-	return &Image{mem: mem, name: name, info: image.Detect(mem.Bytes()), opts: o}
+	return &Image{mem: mem, name: name, path: path, info: image.Detect(mem.Bytes()), opts: o}
 }
 
 // Name returns the base name of the image, which begins every Origin.
@@ -213,25 +217,44 @@ func (d *Decomposition) Close() error {
 // parser programs: the layer's own, the operator's, the stock ones. It
 // returns the error of Verify without running a program when the image is
 // refused, and errors of package parser.
+//
+// Files that a thin image names are read from its volume.
 func (im *Image) Decompose(ctx context.Context) (*Decomposition, error) {
+	return im.decompose(ctx, nil)
+}
+
+// decompose is Decompose with addons that were judged.
+func (im *Image) decompose(ctx context.Context, addons []parser.Addon) (*Decomposition, error) {
 	if _, err := im.Verify(); err != nil {
 		return nil, err
 	}
 	d := &Decomposition{}
 	o := im.opts
-	res, err := parser.Run(ctx, im.mem.Bytes(), parser.Options{
+	v := verifier{im: im}
+	for _, a := range addons {
+		v.judged = append(v.judged, a.Data)
+	}
+	po := parser.Options{
+		Addons:     addons,
 		Name:       im.name,
 		Programs:   o.Programs,
 		Profile:    o.Profile,
 		HWIDs:      o.HWIDs,
 		Compatible: o.Compatible,
 		Kdump:      o.Crash,
-		Verifier:   verifier{im},
+		Verifier:   v,
 		Limits:     o.Limits,
 		Keep:       func(m *sealed.Memory) { d.memory = append(d.memory, m) },
 		Trace:      o.Trace,
 		Logger:     o.Logger,
-	})
+	}
+	var res *parser.Result
+	var err error
+	if im.info.Kind == image.KindThin {
+		res, err = im.runThin(ctx, d, po)
+	} else {
+		res, err = parser.Run(ctx, im.mem.Bytes(), po)
+	}
 	if err != nil {
 		d.Close()
 		return nil, err

@@ -60,6 +60,8 @@ func (b *Boot) needsSegments(o LoadOptions) string {
 	switch {
 	case b.Payload.DTB != nil || len(o.Plan.DTB) > 0:
 		return "a device tree is to be handed over"
+	case len(b.Payload.DTBOverlays) > 0:
+		return "the device tree is to be changed"
 	case image.Detect(b.Payload.Kernel.Data).Kind == image.KindVmlinux:
 		return "the kernel is a vmlinux ELF"
 	case o.Plan.NoEFI:
@@ -80,7 +82,7 @@ func (b *Boot) Load(c *kexec.Client, o LoadOptions) (*Loaded, error) {
 		return nil, err
 	}
 	if l.Choice.Route == kexec.RouteFile {
-		err = c.LoadFile(b.Kernel(), b.RAMDisk(), b.Cmdline, kexec.FileFlags{Crash: o.Plan.Crash})
+		err = b.loadFile(c, o)
 		if l.Choice.Fallback != kexec.RouteSegments || !errors.Is(err, unix.ENOSYS) {
 			return l, err
 		}
@@ -94,4 +96,16 @@ func (b *Boot) Load(c *kexec.Client, o LoadOptions) (*Loaded, error) {
 		segments[i] = kexec.Segment{Buf: s.Data, Phys: s.Phys, MemSize: s.MemSize}
 	}
 	return l, c.LoadSegments(l.Plan.Entry, segments, l.Plan.Arch, o.Plan.Crash)
+}
+
+func (b *Boot) loadFile(c *kexec.Client, o LoadOptions) error {
+	kernel, err := b.Kernel()
+	if err != nil {
+		return err
+	}
+	ramdisk, err := b.RAMDisk()
+	if err != nil {
+		return err
+	}
+	return c.LoadFile(kernel, ramdisk, b.Cmdline, kexec.FileFlags{Crash: o.Plan.Crash})
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/beside"
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/internal/testkit"
 	"github.com/peelboot/peel/trust"
@@ -57,11 +58,11 @@ func TestPrepare(t *testing.T) {
 			t.Fatalf("objcopy %v: Prepare: %v", objcopy, err)
 		}
 		defer b.Close()
-		if got := contents(t, b.Kernel()); !bytes.Equal(got, kernel) {
+		if got := contents(t, b.Kernel); !bytes.Equal(got, kernel) {
 			t.Errorf("objcopy %v: kernel = %d bytes, want the %d that went in", objcopy, len(got), len(kernel))
 		}
-		if got := contents(t, b.RAMDisk()); !bytes.Equal(got, initrd) {
-			t.Errorf("objcopy %v: RAM disk = %d bytes, want the %d that went in", objcopy, len(got), len(initrd))
+		if got, want := contents(t, b.RAMDisk), withOSRelease(t, initrd); !bytes.Equal(got, want) {
+			t.Errorf("objcopy %v: RAM disk = %d bytes, want the %d that went in and the stub's archive, %d", objcopy, len(got), len(initrd), len(want))
 		}
 		if b.Cmdline != line {
 			t.Errorf("objcopy %v: command line = %q, want %q", objcopy, b.Cmdline, line)
@@ -75,8 +76,23 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-func contents(t *testing.T, f *os.File) []byte {
+// withOSRelease is an initrd with what systemd's stub puts behind it of
+// testkit's images: their os-release as a file.
+func withOSRelease(t *testing.T, initrd []byte) []byte {
 	t.Helper()
+	b, err := beside.Meta().Pack(beside.Member{Name: "os-release", Data: []byte("ID=peel-test\nNAME=\"peel test\"\nVERSION_ID=1\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(append(bytes.Clone(initrd), make([]byte, -len(initrd)&3)...), b...)
+}
+
+func contents(t *testing.T, file func() (*os.File, error)) []byte {
+	t.Helper()
+	f, err := file()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if f == nil {
 		return nil
 	}
@@ -162,7 +178,7 @@ func TestAdditions(t *testing.T) {
 		t.Errorf("command line = %q, want %q", b.Cmdline, want)
 	}
 	// Each archive begins at a multiple of four.
-	if got, want := string(contents(t, b.RAMDisk())), "initrd\x00\x00moremost"; got != want {
+	if got, want := string(contents(t, b.RAMDisk)), string(withOSRelease(t, []byte("initrd")))+"moremost"; got != want {
 		t.Errorf("RAM disk = %q, want %q", got, want)
 	}
 	if b.Report.Verdict != trust.Unverified {
@@ -254,7 +270,7 @@ func TestUncoveredBytesAreZeros(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if got := string(contents(t, b.RAMDisk())); got != "initrd" || b.Cmdline != line {
+	if got := string(contents(t, b.RAMDisk)); got != "initrd" || b.Cmdline != line {
 		t.Errorf("RAM disk %q, command line %q, want those that went in", got, b.Cmdline)
 	}
 }

@@ -16,8 +16,8 @@ import (
 // maxSidecar bounds a detached signature in bytes.
 const maxSidecar = 1 << 20
 
-// beside holds the signatures that came with a file.
-type beside struct {
+// signatures holds the signatures that came with a file.
+type signatures struct {
 	sidecars []trust.Sidecar
 	ima      []byte
 }
@@ -26,8 +26,8 @@ type beside struct {
 // The attribute is read from the open file, so that it belongs to the bytes
 // whatever happens to the name. A signature that is there and cannot be read
 // is an error; none at all is not.
-func open(path string, limit int64, look bool) (*sealed.Memory, beside, error) {
-	var found beside
+func open(path string, limit int64, look bool) (*sealed.Memory, signatures, error) {
+	var found signatures
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, found, err
@@ -45,8 +45,8 @@ func open(path string, limit int64, look bool) (*sealed.Memory, beside, error) {
 	return mem, found, nil
 }
 
-func signaturesOf(f *os.File, path string) (beside, error) {
-	var found beside
+func signaturesOf(f *os.File, path string) (signatures, error) {
+	var found signatures
 	for _, ext := range []string{".sig", ".p7s"} {
 		mem, err := sealed.Open(path+ext, maxSidecar)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -5,6 +5,7 @@ package boot
 import (
 	"fmt"
 
+	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/image/linux"
 )
 
@@ -40,30 +41,29 @@ type piece struct {
 	data         []byte
 }
 
-// imageARM64 plans an Image.
-func (b *builder) imageARM64() error {
+// flatKernel lays out the kernel, an Image or an ELF file.
+func (b *builder) flatKernel() (*flat, error) {
+	if b.plan.Kind == image.KindVmlinux {
+		return b.flatELF()
+	}
 	k, err := linux.ParseImage(b.Kernel.Data)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, ErrKernel)
+		return nil, fmt.Errorf("%w: %w", err, ErrKernel)
 	}
-	return b.arm64(flatImage(k))
-}
-
-func flatImage(k *linux.Image) *flat {
 	size := max(k.ImageSize, uint64(len(k.Raw)))
-	return &flat{k, []piece{{0, size, k.Raw}}, size}
+	return &flat{k, []piece{{0, size, k.Raw}}, size}, nil
 }
 
-// vmlinuxARM64 plans an ELF kernel. Its addresses are virtual ones; what is
+// flatELF lays out an ELF kernel. Its addresses are virtual ones; what is
 // loaded is laid out as in the Image, whose header stands at the start of the
-// first segment (arch/arm64/kernel/head.S, vmlinux.lds.S).
-func (b *builder) vmlinuxARM64() error {
+// first segment (arch/arm64 and arch/riscv, kernel/head.S, vmlinux.lds.S).
+func (b *builder) flatELF() (*flat, error) {
 	e, err := linux.ParseELF(b.Kernel.Data)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, ErrKernel)
+		return nil, fmt.Errorf("%w: %w", err, ErrKernel)
 	}
 	if e.Arch != string(b.plan.Arch) || !e.IsVmlinux() {
-		return fmt.Errorf("ELF of machine %d and type %d: %w", e.Machine, e.Type, ErrKernel)
+		return nil, fmt.Errorf("ELF of machine %d and type %d: %w", e.Machine, e.Type, ErrKernel)
 	}
 	f := &flat{}
 	var base uint64
@@ -74,22 +74,22 @@ func (b *builder) vmlinuxARM64() error {
 		data := elfData(e, s)
 		if f.header == nil {
 			if f.header, err = linux.ParseImage(data); err != nil {
-				return fmt.Errorf("first segment: %w: %w", err, ErrKernel)
+				return nil, fmt.Errorf("first segment: %w: %w", err, ErrKernel)
 			}
 			base = s.Virt
 		}
 		if s.Virt < base || len(f.pieces) == MaxSegments-4 {
-			return fmt.Errorf("segment at %#x below the first at %#x, or more than %d: %w", s.Virt, base, MaxSegments-4, ErrKernel)
+			return nil, fmt.Errorf("segment at %#x below the first at %#x, or more than %d: %w", s.Virt, base, MaxSegments-4, ErrKernel)
 		}
 		off := s.Virt - base
 		if n := len(f.pieces); n > 0 && off < f.pieces[n-1].off+f.pieces[n-1].memSize {
-			return fmt.Errorf("segment at %#x lies over the one before: %w", s.Virt, ErrKernel)
+			return nil, fmt.Errorf("segment at %#x lies over the one before: %w", s.Virt, ErrKernel)
 		}
 		f.pieces = append(f.pieces, piece{off, s.MemSize, data})
 		f.size = off + s.MemSize
 	}
 	if f.header == nil {
-		return fmt.Errorf("nothing to load: %w", ErrKernel)
+		return nil, fmt.Errorf("nothing to load: %w", ErrKernel)
 	}
 	f.size = max(f.size, f.header.ImageSize)
 	last := &f.pieces[len(f.pieces)-1]
@@ -100,13 +100,13 @@ func (b *builder) vmlinuxARM64() error {
 		if f.pieces[i].off%b.page != 0 {
 			prev := f.pieces[i-1]
 			if gap := f.pieces[i].off - prev.off - uint64(len(prev.data)); gap > maxJoinGap {
-				return fmt.Errorf("segment at offset %#x is not on a page and %#x zero bytes behind the one before: %w", f.pieces[i].off, gap, ErrKernel)
+				return nil, fmt.Errorf("segment at offset %#x is not on a page and %#x zero bytes behind the one before: %w", f.pieces[i].off, gap, ErrKernel)
 			}
 			f.join(i - 1)
 			i--
 		}
 	}
-	return b.arm64(f)
+	return f, nil
 }
 
 // join makes one piece, a copy, of piece i and the one after it.
@@ -119,7 +119,12 @@ func (f *flat) join(i int) {
 	f.pieces = append(f.pieces[:i+1], f.pieces[i+2:]...)
 }
 
-func (b *builder) arm64(f *flat) error {
+// arm64 plans an Image or a vmlinux.
+func (b *builder) arm64() error {
+	f, err := b.flatKernel()
+	if err != nil {
+		return err
+	}
 	k := f.header
 	switch {
 	case k.Arch != string(b.plan.Arch):
@@ -174,7 +179,7 @@ func (b *builder) placeFlat(f *flat, offset uint64, w Want) (uint64, error) {
 	}
 	base += offset
 	for i, p := range f.pieces {
-		s := Segment{Name: "kernel", Phys: base + p.off, MemSize: p.memSize, Data: p.data, Max: w.Max}
+		s := Segment{Name: "kernel", Origin: b.Kernel.Origin, Phys: base + p.off, MemSize: p.memSize, Data: p.data, Max: w.Max}
 		if i > 0 {
 			s.Name = fmt.Sprintf("kernel.%d", i)
 		} else if offset == 0 {

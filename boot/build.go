@@ -68,12 +68,10 @@ func Build(p *image.Payload, h *Host, o Options) (*Plan, error) {
 		err = b.bzImage()
 	case arch == image.ArchX86_64 && kind == image.KindVmlinux:
 		err = b.vmlinuxX86()
-	case arch == image.ArchARM64 && kind == image.KindImage:
-		err = b.imageARM64()
-	case arch == image.ArchARM64 && kind == image.KindVmlinux:
-		err = b.vmlinuxARM64()
-	case arch == image.ArchRISCV64 && kind == image.KindImage:
-		err = b.imageRISCV64()
+	case arch == image.ArchARM64 && (kind == image.KindImage || kind == image.KindVmlinux):
+		err = b.arm64()
+	case arch == image.ArchRISCV64 && (kind == image.KindImage || kind == image.KindVmlinux):
+		err = b.riscv64()
 	case arch != image.ArchX86_64 && arch != image.ArchARM64 && arch != image.ArchRISCV64:
 		err = fmt.Errorf("%q: %w", arch, ErrArch)
 	default:
@@ -209,7 +207,7 @@ func (b *builder) placeInitrd(w Want, keep int) (*Range, error) {
 	}
 	r := Range{Start: at}
 	for i, p := range parts {
-		s := Segment{Name: "initrd", Phys: at, Data: p, Max: w.Max}
+		s := Segment{Name: "initrd", Phys: at, Data: p, Max: w.Max, Origin: b.origin(p)}
 		if i > 0 {
 			s.Name = fmt.Sprintf("initrd.%d", i)
 		}
@@ -221,4 +219,15 @@ func (b *builder) placeInitrd(w Want, keep int) (*Range, error) {
 	}
 	b.plan.HandOver.Initrd = &r
 	return &r, nil
+}
+
+// origin tells which part of the RAM disk a piece is a view of; "" when it is
+// a copy of several.
+func (b *builder) origin(piece []byte) string {
+	for _, p := range b.RAMDisk() {
+		if len(p.Data) == len(piece) && len(piece) > 0 && &p.Data[0] == &piece[0] {
+			return p.Origin
+		}
+	}
+	return ""
 }

@@ -24,10 +24,12 @@ const (
 const maxCoreHeaders = 0xfffe
 
 // CoreHeader writes the ELF header of the /proc/vmcore of a crash kernel: a
-// PT_NOTE for each processor and for VMCOREINFO, whose addresses are filled in
-// by the kernel that crashes, and a PT_LOAD for each range of RAM but the
-// crash region (kernel/crash_core.c, crash_prepare_elf64_headers). In the file
-// that it describes, offsets are physical addresses.
+// PT_NOTE for each processor and for VMCOREINFO, a PT_LOAD for the kernel's
+// own mapping when it is known, and a PT_LOAD for each range of RAM but the
+// crash regions and on x86 the first megabyte (kernel/crash_core.c,
+// crash_prepare_elf64_headers). In the
+// file that it describes, offsets are physical addresses. Virtual addresses
+// that are not known are 0; readers then go by VMCOREINFO.
 func CoreHeader(arch image.Arch, h *Host) ([]byte, error) {
 	machine := map[image.Arch]uint16{
 		image.ArchX86_64: emX86_64, image.ArchARM64: emAArch64, image.ArchRISCV64: emRISCV,
@@ -42,11 +44,20 @@ func CoreHeader(arch image.Arch, h *Host) ([]byte, error) {
 	for _, c := range h.Crash {
 		ram = subtract(ram, c)
 	}
+	if arch == image.ArchX86_64 {
+		// The crash kernel has it as RAM of its own (arch/x86/kernel/crash.c,
+		// elf_header_exclude_ranges).
+		ram = subtract(ram, Range{0, x86MinAddress})
+	}
 	if len(ram) == 0 {
 		return nil, fmt.Errorf("no RAM is known: %w", ErrHost)
 	}
 	notes := append(append([]Range(nil), h.CrashNotes...), h.VMCoreInfo)
 	n := len(notes) + len(ram)
+	text := h.KernelText.Size() != 0
+	if text {
+		n++
+	}
 	if n > maxCoreHeaders {
 		return nil, fmt.Errorf("ELF core header with %d program headers: %w", n, ErrLimit)
 	}
@@ -73,8 +84,11 @@ func CoreHeader(arch image.Arch, h *Host) ([]byte, error) {
 	for _, r := range notes {
 		header(ptNote, 0, 0, r)
 	}
+	const rwx = 7
+	if text {
+		header(ptLoad, rwx, h.KernelTextVirt, h.KernelText)
+	}
 	for _, r := range ram {
-		const rwx = 7
 		virt := uint64(0)
 		if h.PageOffset != 0 {
 			virt = h.PageOffset + r.Start
@@ -90,7 +104,7 @@ func (b *builder) placeCoreHeader(w Want) (Range, error) {
 	if err != nil {
 		return Range{}, err
 	}
-	at, err := b.place(Segment{Name: "elfcorehdr", Data: core}, w)
+	at, err := b.place(Segment{Name: "elfcorehdr", Data: core, Private: true}, w)
 	if err != nil {
 		return Range{}, err
 	}

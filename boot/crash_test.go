@@ -40,11 +40,29 @@ func TestCoreHeader(t *testing.T) {
 	}
 	want := []elf.ProgHeader{
 		note(0x3f000000, 0x164), note(0x3f010000, 0x164), note(0x3e000000, 0x1024),
-		load(0x1000, 0x9fc00), load(mib, gib-0x20000),
+		{Type: elf.PT_LOAD, Flags: 7, Off: 16 * mib, Vaddr: 0xffffffff81000000, Paddr: 16 * mib, Filesz: 32 * mib, Memsz: 32 * mib},
+		load(mib, gib-0x20000),
 		load(4*gib, 4*gib+64*mib), load(4*gib+128*mib, 4*gib+256*mib), load(4*gib+512*mib, 6*gib),
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("program headers, -want +got:\n%s", d)
+	}
+
+	// Without /proc/kcore no virtual address is known, and none is made up.
+	h.PageOffset, h.KernelText = 0, Range{}
+	if b, err = CoreHeader(image.ArchX86_64, h); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = elf.NewFile(bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Progs) != len(want)-1 {
+		t.Errorf("%d program headers without the kernel's mapping, want %d", len(f.Progs), len(want)-1)
+	}
+	for _, p := range f.Progs {
+		if p.Vaddr != 0 {
+			t.Errorf("%v at %#x has virtual address %#x, want 0", p.Type, p.Paddr, p.Vaddr)
+		}
 	}
 
 	h.VMCoreInfo = Range{}

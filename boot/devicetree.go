@@ -305,7 +305,7 @@ func (b *builder) addDeviceTree(tree *fdt.Tree, c chosen, w Want) (uint64, error
 	if len(dtb) > maxDTBSize {
 		return 0, fmt.Errorf("device tree of %#x bytes, at most %#x: %w", len(dtb), maxDTBSize, ErrLimit)
 	}
-	at, err := b.place(Segment{Name: "dtb", Data: dtb}, w)
+	at, err := b.place(Segment{Name: "dtb", Data: dtb, Private: true}, w)
 	if err != nil {
 		return 0, err
 	}

@@ -317,6 +317,27 @@ func TestImageRISCV64(t *testing.T) {
 	}
 }
 
+// An ELF kernel is laid out as the Image would be, from its first segment on.
+func TestVmlinuxRISCV64(t *testing.T) {
+	const base = 0xffffffff80000000
+	h := virt(t)
+	h.Arch = image.ArchRISCV64
+	kernel := elf64(243, base, [4]uint64{base, base, 0x3000, 0x3000}, [4]uint64{base + 0x400000, base + 0x400000, 0x1800, 0x2000})
+	copy(kernel[64+2*56:], riscv64Image()[:64])
+	p := mustBuild(t, payload(kernel, "", []byte("initrd")), h, Options{})
+	first, second := p.Segment("kernel"), p.Segment("kernel.1")
+	if first == nil || second == nil || first.Phys%(2*mib) != 0 || second.Phys != first.Phys+4*mib {
+		t.Fatalf("kernel segments %+v, %+v, want the second 4 MiB behind the first", first, second)
+	}
+	// Whole units of 2 MiB are the kernel's own.
+	if end := second.Phys + second.MemSize; end != first.Phys+6*mib {
+		t.Errorf("kernel ends at %#x, want %#x", end, first.Phys+6*mib)
+	}
+	if p.Entry != first.Phys || p.HandOver.Initrd.Start < first.Phys+6*mib {
+		t.Errorf("entry %#x, initrd %v, want entry %#x and the initrd behind the kernel", p.Entry, p.HandOver.Initrd, first.Phys)
+	}
+}
+
 func TestDecodeDeviceTree(t *testing.T) {
 	i, err := DecodeDeviceTree(virt(t).FDT, 0x1000)
 	if err != nil {

@@ -57,6 +57,7 @@ func withCrash(h *Host) *Host {
 	h.CrashNotes = []Range{{0x3f000000, 0x3f000164}, {0x3f010000, 0x3f010164}}
 	h.VMCoreInfo = Range{0x3e000000, 0x3e001024}
 	h.PageOffset = 0xffff888000000000
+	h.KernelText, h.KernelTextVirt = Range{16 * mib, 48 * mib}, 0xffffffff81000000
 	return h
 }
 

@@ -47,9 +47,17 @@ type Host struct {
 	// describes the kernel; for ELF core headers.
 	CrashNotes []Range
 	VMCoreInfo Range
-	// PageOffset is the virtual address at which the running kernel maps
-	// physical address 0, for ELF core headers; 0 is not known.
-	PageOffset uint64
+	// PageOffset is the virtual address at which the running kernel maps, or
+	// would map, physical address 0 (modulo 2^64); KernelText is where its
+	// code, data and bss are, and KernelTextVirt where it runs them. For ELF
+	// core headers; PageOffset 0 and an empty KernelText are not known.
+	PageOffset     uint64
+	KernelText     Range
+	KernelTextVirt uint64
+	// OldLowMemory tells that the running kernel is known to be older than
+	// 5.6, which is the first that leaves the first megabyte alone when it
+	// sets aside a crash region (x86).
+	OldLowMemory bool
 }
 
 // EFI is what a second x86 kernel needs to go on with runtime services that

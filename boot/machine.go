@@ -3,6 +3,8 @@
 package boot
 
 import (
+	"fmt"
+
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/machine"
 )
@@ -35,8 +37,40 @@ func HostOf(m *machine.Machine) *Host {
 	if v, ok := m.Kexec.VMCoreInfo.Get(); ok {
 		h.VMCoreInfo = Range{v.Start, v.End()}
 	}
+	h.setMappings(m.Memory.Mappings.Value)
+	h.OldLowMemory = before(m.Kernel.Release.Or(""), 5, 6)
 	h.EFI = efiOf(m)
 	return h
+}
+
+// setMappings tells the linear mapping of all RAM, most of what is mapped at
+// one distance, from that of the kernel itself, the largest one at another.
+func (h *Host) setMappings(all []machine.Mapping) {
+	sizes := map[uint64]uint64{}
+	for _, m := range all {
+		sizes[m.Virt-m.Start] += m.Size()
+	}
+	best := uint64(0)
+	for distance, size := range sizes {
+		if size > best || size == best && distance < h.PageOffset {
+			best, h.PageOffset = size, distance
+		}
+	}
+	for _, m := range all {
+		if m.Virt-m.Start != h.PageOffset && m.Size() > h.KernelText.Size() {
+			h.KernelText, h.KernelTextVirt = Range{m.Start, m.End()}, m.Virt
+		}
+	}
+}
+
+// before tells whether a release, such as "6.12.48+deb13-cloud-amd64", is
+// older than major.minor. One that cannot be read is not.
+func before(release string, major, minor int) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n != 2 {
+		return false
+	}
+	return a < major || a == major && b < minor
 }
 
 func ranges(in []machine.Range) []Range {

@@ -6,9 +6,12 @@ import (
 	"os"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/image/fdt"
 	"github.com/peelboot/peel/internal/testkit"
+	"github.com/peelboot/peel/machine"
 	"github.com/peelboot/peel/machine/machinetest"
 )
 
@@ -63,6 +66,44 @@ func TestRecordedMachines(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// What /proc/kcore tells is told apart: most memory has one distance from its
+// virtual address, the kernel's own another.
+func TestMappings(t *testing.T) {
+	at := func(virt, phys, size uint64) machine.Mapping {
+		return machine.Mapping{Range: machine.Range{Start: phys, Last: phys + size - 1}, Virt: virt}
+	}
+	for _, c := range []struct {
+		name string
+		in   []machine.Mapping
+		want Host
+	}{
+		{name: "nothing"},
+		{"x86", []machine.Mapping{
+			at(0xffffffff81000000, 16*mib, 32*mib), at(0xffff888000001000, 0x1000, 0x9e000), at(0xffff888000100000, mib, gib),
+		}, Host{PageOffset: 0xffff888000000000, KernelText: Range{16 * mib, 48 * mib}, KernelTextVirt: 0xffffffff81000000}},
+		{"arm64, whose linear mapping begins at the first RAM", []machine.Mapping{
+			at(0xffff000000000000, gib, gib), at(0xffff800080000000, gib+2*mib, 32*mib),
+		}, Host{PageOffset: 0xfffeffffc0000000, KernelText: Range{gib + 2*mib, gib + 34*mib}, KernelTextVirt: 0xffff800080000000}},
+		{"no mapping of its own", []machine.Mapping{at(0xffff888000100000, mib, gib)}, Host{PageOffset: 0xffff888000000000}},
+	} {
+		var h Host
+		h.setMappings(c.in)
+		if diff := cmp.Diff(c.want, h); diff != "" {
+			t.Errorf("%s: setMappings, -want +got:\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestBefore(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.4.0-100-generic": true, "4.19.0": true, "5.6.0": false, "6.12.48+deb13-cloud-amd64": false, "": false, "x": false, "5": false,
+	} {
+		if got := before(release, 5, 6); got != want {
+			t.Errorf("before(%q, 5, 6) = %v, want %v", release, got, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package boot
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,6 +47,26 @@ type Segment struct {
 	// that it must not go beyond (0 is no limit).
 	Align uint64 `json:"align"`
 	Max   uint64 `json:"max,omitempty"`
+	// Origin is the image.Part that Data is a view of; "" for what peel made.
+	Origin string `json:"origin,omitempty"`
+	// Private tells that no digest of Data is to be shown: it holds seeds, and
+	// so is another in each plan, or virtual addresses of the running kernel,
+	// of which there are few enough to try all.
+	Private bool `json:"-"`
+}
+
+// MarshalJSON adds size and digest of Data to the fields.
+func (s Segment) MarshalJSON() ([]byte, error) {
+	type fields Segment
+	v := struct {
+		fields
+		Size   int    `json:"size"`
+		SHA256 string `json:"sha256,omitempty"`
+	}{fields: fields(s), Size: len(s.Data)}
+	if !s.Private {
+		v.SHA256 = fmt.Sprintf("%x", s.Digest())
+	}
+	return json.Marshal(v)
 }
 
 // Range returns the memory of the segment.
@@ -189,7 +210,11 @@ func (p *Plan) String() string {
 	fmt.Fprintf(&b, "%s %s, entry %#x, kernel at %#x\n", p.Arch, kind, p.Entry, p.HandOver.KernelEntry)
 	for i := range p.Segments {
 		s := &p.Segments[i]
-		fmt.Fprintf(&b, "  %-12s %#012x + %#010x  %#x bytes\n", s.Name, s.Phys, s.MemSize, len(s.Data))
+		fmt.Fprintf(&b, "  %-12s %#012x + %#010x  %#x bytes", s.Name, s.Phys, s.MemSize, len(s.Data))
+		if s.Origin != "" {
+			fmt.Fprintf(&b, " of %s", s.Origin)
+		}
+		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "command line: %q\n", p.HandOver.Cmdline)
 	if r := p.HandOver.Initrd; r != nil {

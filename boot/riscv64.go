@@ -2,20 +2,17 @@
 
 package boot
 
-import (
-	"fmt"
+import "fmt"
 
-	"github.com/peelboot/peel/image/linux"
-)
-
-// imageRISCV64 plans an Image (Documentation/arch/riscv/boot.rst and
+// riscv64 plans an Image or a vmlinux (Documentation/arch/riscv/boot.rst and
 // boot-image-header.rst). The running kernel passes hart id and device tree
 // by itself, so the entry is that of the kernel.
-func (b *builder) imageRISCV64() error {
-	k, err := linux.ParseImage(b.Kernel.Data)
+func (b *builder) riscv64() error {
+	f, err := b.flatKernel()
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, ErrKernel)
+		return err
 	}
+	k := f.header
 	switch {
 	case k.Arch != string(b.plan.Arch):
 		return fmt.Errorf("kernel is an Image for %s: %w", k.Arch, ErrKernel)
@@ -34,9 +31,12 @@ func (b *builder) imageRISCV64() error {
 	// The kernel reserves whole units of 2 MiB for itself, to map them
 	// read-only, and takes no initrd that lies in them (arch/riscv/mm/init.c,
 	// setup_bootmem).
-	f := flatImage(k)
-	size, _ := roundUp(f.size, twoMiB) // ParseImage bounds it
-	f.size, f.pieces[0].memSize = size, size
+	size, ok := roundUp(f.size, twoMiB)
+	if !ok {
+		return fmt.Errorf("kernel of %#x bytes: %w", f.size, ErrLimit)
+	}
+	last := &f.pieces[len(f.pieces)-1]
+	f.size, last.memSize = size, size-last.off
 	base, err := b.placeFlat(f, 0, Want{Align: twoMiB})
 	if err != nil {
 		return err

@@ -63,7 +63,7 @@ func (b *builder) bzImage() error {
 	// runs while it unpacks itself: where it is loaded, or pref_address when
 	// it is loaded below that (boot.rst, init_size). So it is loaded at
 	// pref_address or above, the lowest place there is, as firmware does.
-	seg := Segment{Name: "kernel", Data: code, MemSize: max(uint64(k.InitSize), uint64(len(code)))}
+	seg := Segment{Name: "kernel", Origin: b.Kernel.Origin, Data: code, MemSize: max(uint64(k.InitSize), uint64(len(code)))}
 	at := k.PrefAddress
 	if k.Relocatable {
 		at, err = b.place(seg, Want{Align: align, Min: max(k.PrefAddress, x86MinAddress), Max: limit})
@@ -112,7 +112,7 @@ func (b *builder) vmlinuxX86() error {
 		if n++; n > MaxSegments-3 {
 			return fmt.Errorf("ELF with more than %d loadable segments: %w", MaxSegments-3, ErrKernel)
 		}
-		seg := Segment{Name: "kernel", Data: elfData(e, s), MemSize: s.MemSize}
+		seg := Segment{Name: "kernel", Origin: b.Kernel.Origin, Data: elfData(e, s), MemSize: s.MemSize}
 		if n > 1 {
 			seg.Name = fmt.Sprintf("kernel.%d", n-1)
 		}
@@ -154,6 +154,9 @@ func (b *builder) x86(boot *BootParams, entry, limit, initrdLimit uint64) error 
 			return err
 		}
 		memory = crashMap(h, core)
+		if h.OldLowMemory {
+			plan.note("the running kernel is older than 5.6 and may use the first megabyte, which the dump will not hold")
+		}
 		cmdline = joinCmdline(fmt.Sprintf("elfcorehdr=%#x", core.Start), cmdline)
 		plan.HandOver.Cmdline = cmdline
 		if most := le.Uint32(boot[bpCmdlineSize:]); most != 0 && uint64(len(cmdline)) > uint64(most) {
@@ -208,7 +211,7 @@ func (b *builder) x86(boot *BootParams, entry, limit, initrdLimit uint64) error 
 		boot.SetInitrd(*initrd)
 	}
 	buf := make([]byte, size)
-	at, err := b.place(Segment{Name: "boot_params", Data: buf}, Want{Min: x86MinAddress, Max: limit, TopDown: true})
+	at, err := b.place(Segment{Name: "boot_params", Data: buf, Private: true}, Want{Min: x86MinAddress, Max: limit, TopDown: true})
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,54 @@ func (s *space) store64(addr uint64, v uint64) bool {
 	return true
 }
 
+// loadSigned is a load that extends the sign (RFC 9669, section 5.2).
+func (m *Machine) loadSigned(in *ins, r *[16]uint64) error {
+	addr := r[in.src&15] + uint64(int64(in.off))
+	var v uint64
+	var ok bool
+	switch in.op {
+	case opLdxs8:
+		v, ok = m.space.load8(addr)
+		v = uint64(int64(int8(v)))
+	case opLdxs16:
+		v, ok = m.space.load16(addr)
+		v = uint64(int64(int16(v)))
+	default:
+		v, ok = m.space.load32(addr)
+		v = uint64(int64(int32(v)))
+	}
+	if !ok {
+		if m.space.extend(addr, accessBytes(in.op)) {
+			return m.loadSigned(in, r)
+		}
+		return m.space.refuse(addr, accessBytes(in.op), PermRead)
+	}
+	r[in.dst&15] = v
+	return nil
+}
+
+// accessBytes is the width of a load or store.
+func accessBytes(op opcode) uint64 {
+	switch op {
+	case opLdx8, opLdxs8, opSt8, opStx8:
+		return 1
+	case opLdx16, opLdxs16, opSt16, opStx16:
+		return 2
+	case opLdx32, opLdxs32, opSt32, opStx32:
+		return 4
+	}
+	return 8
+}
+
+// accessPerm is what a load or store needs.
+func accessPerm(op opcode) Perm {
+	switch op {
+	case opLdx8, opLdx16, opLdx32, opLdx64, opLdxs8, opLdxs16, opLdxs32:
+		return PermRead
+	}
+	return PermWrite
+}
+
 // refuse says why a load or store of n bytes failed.
 func (s *space) refuse(addr, n uint64, perm Perm) error {
 	if s.bytes(addr, n, perm) != nil {

@@ -5,6 +5,7 @@ package bpf
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"strings"
 )
 
@@ -348,15 +349,25 @@ func (t *BTF) decodeEnum(y *Type, b []byte, count int) error {
 // Find returns the first type of a kind and name, or nil. It can be called on
 // a nil BTF.
 func (t *BTF) Find(kind TypeKind, name string) *Type {
-	if t == nil {
-		return nil
-	}
-	for _, id := range t.byName[name] {
-		if t.types[id].Kind == kind {
-			return &t.types[id]
-		}
+	for y := range t.All(kind, name) {
+		return y
 	}
 	return nil
+}
+
+// All yields the types of a kind and name, of which C permits several in
+// different scopes. It can be called on a nil BTF.
+func (t *BTF) All(kind TypeKind, name string) iter.Seq[*Type] {
+	return func(yield func(*Type) bool) {
+		if t == nil {
+			return
+		}
+		for _, id := range t.byName[name] {
+			if t.types[id].Kind == kind && !yield(&t.types[id]) {
+				return
+			}
+		}
+	}
 }
 
 // Len returns how many types there are, void included.

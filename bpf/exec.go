@@ -2,21 +2,15 @@
 
 package bpf
 
-import (
-	"fmt"
-	"math/bits"
-)
-
-// mayGotoLimit is how often one frame may pass may_goto before it jumps
-// (BPF_MAX_LOOPS of the kernel).
-const mayGotoLimit = 8 << 20
+import "fmt"
 
 // exec runs c from slot entry in a new frame until that frame ends.
 //
 // Registers live in an array of 16 so that a 4-bit number needs no bounds
 // check. Fuel is counted in a local; settle carries it to m.fuel before
-// anything that can look at it. The loop leaves by return or goto failed only,
-// so that arithmetic pays for no test of err.
+// anything that can look at it. The loop leaves by return or goto only,
+// so that arithmetic pays for no test of err. What programs rarely do is in
+// functions of its own, to keep this one small for the processor as well.
 func (m *Machine) exec(c *code, entry int, args [5]uint64) (uint64, error) {
 	var (
 		r     [16]uint64
@@ -33,6 +27,7 @@ func (m *Machine) exec(c *code, entry int, args [5]uint64) (uint64, error) {
 	}
 	copy(r[1:6], args[:])
 	r[10] = m.stack[m.depth-1].addr + stackBytes
+run:
 	for {
 		if left == 0 {
 			if err = m.settle(chunk); err != nil {
@@ -73,14 +68,6 @@ func (m *Machine) exec(c *code, entry int, args [5]uint64) (uint64, error) {
 			r[in.dst&15] = uint64(uint32(r[in.dst&15]) * uint32(in.imm))
 		case opMul32X:
 			r[in.dst&15] = uint64(uint32(r[in.dst&15]) * uint32(r[in.src&15]))
-		case opDiv64K:
-			r[in.dst&15] = div64(r[in.dst&15], uint64(in.imm))
-		case opDiv64X:
-			r[in.dst&15] = div64(r[in.dst&15], r[in.src&15])
-		case opDiv32K:
-			r[in.dst&15] = uint64(div32(uint32(r[in.dst&15]), uint32(in.imm)))
-		case opDiv32X:
-			r[in.dst&15] = uint64(div32(uint32(r[in.dst&15]), uint32(r[in.src&15])))
 		case opOr64K:
 			r[in.dst&15] |= uint64(in.imm)
 		case opOr64X:
@@ -113,14 +100,6 @@ func (m *Machine) exec(c *code, entry int, args [5]uint64) (uint64, error) {
 			r[in.dst&15] = uint64(uint32(r[in.dst&15]) >> (uint32(in.imm) & 31))
 		case opRsh32X:
 			r[in.dst&15] = uint64(uint32(r[in.dst&15]) >> (uint32(r[in.src&15]) & 31))
-		case opMod64K:
-			r[in.dst&15] = mod64(r[in.dst&15], uint64(in.imm))
-		case opMod64X:
-			r[in.dst&15] = mod64(r[in.dst&15], r[in.src&15])
-		case opMod32K:
-			r[in.dst&15] = uint64(mod32(uint32(r[in.dst&15]), uint32(in.imm)))
-		case opMod32X:
-			r[in.dst&15] = uint64(mod32(uint32(r[in.dst&15]), uint32(r[in.src&15])))
 		case opXor64K:
 			r[in.dst&15] ^= uint64(in.imm)
 		case opXor64X:
@@ -145,47 +124,6 @@ func (m *Machine) exec(c *code, entry int, args [5]uint64) (uint64, error) {
 			r[in.dst&15] = uint64(uint32(int32(uint32(r[in.dst&15])) >> (uint32(in.imm) & 31)))
 		case opArsh32X:
 			r[in.dst&15] = uint64(uint32(int32(uint32(r[in.dst&15])) >> (uint32(r[in.src&15]) & 31)))
-		case opSdiv64K:
-			r[in.dst&15] = sdiv64(r[in.dst&15], uint64(in.imm))
-		case opSdiv64X:
-			r[in.dst&15] = sdiv64(r[in.dst&15], r[in.src&15])
-		case opSdiv32K:
-			r[in.dst&15] = uint64(sdiv32(uint32(r[in.dst&15]), uint32(in.imm)))
-		case opSdiv32X:
-			r[in.dst&15] = uint64(sdiv32(uint32(r[in.dst&15]), uint32(r[in.src&15])))
-		case opSmod64K:
-			r[in.dst&15] = smod64(r[in.dst&15], uint64(in.imm))
-		case opSmod64X:
-			r[in.dst&15] = smod64(r[in.dst&15], r[in.src&15])
-		case opSmod32K:
-			r[in.dst&15] = uint64(smod32(uint32(r[in.dst&15]), uint32(in.imm)))
-		case opSmod32X:
-			r[in.dst&15] = uint64(smod32(uint32(r[in.dst&15]), uint32(r[in.src&15])))
-		case opNeg64:
-			r[in.dst&15] = -r[in.dst&15]
-		case opNeg32:
-			r[in.dst&15] = uint64(-uint32(r[in.dst&15]))
-		case opMovsx8to64:
-			r[in.dst&15] = uint64(int64(int8(r[in.src&15])))
-		case opMovsx16to64:
-			r[in.dst&15] = uint64(int64(int16(r[in.src&15])))
-		case opMovsx32to64:
-			r[in.dst&15] = uint64(int64(int32(r[in.src&15])))
-		case opMovsx8to32:
-			r[in.dst&15] = uint64(uint32(int32(int8(r[in.src&15]))))
-		case opMovsx16to32:
-			r[in.dst&15] = uint64(uint32(int32(int16(r[in.src&15]))))
-		case opLe16:
-			r[in.dst&15] = uint64(uint16(r[in.dst&15]))
-		case opLe32:
-			r[in.dst&15] = uint64(uint32(r[in.dst&15]))
-		case opLe64:
-		case opSwap16:
-			r[in.dst&15] = uint64(bits.ReverseBytes16(uint16(r[in.dst&15])))
-		case opSwap32:
-			r[in.dst&15] = uint64(bits.ReverseBytes32(uint32(r[in.dst&15])))
-		case opSwap64:
-			r[in.dst&15] = bits.ReverseBytes64(r[in.dst&15])
 		case opJeq64K:
 			if r[in.dst&15] == uint64(in.imm) {
 				next = int(in.off)
@@ -379,104 +317,72 @@ func (m *Machine) exec(c *code, entry int, args [5]uint64) (uint64, error) {
 			addr = r[in.src&15] + uint64(int64(in.off))
 			v, ok := m.space.load8(addr)
 			if !ok {
-				err = m.space.refuse(addr, 1, PermRead)
-				goto failed
+				goto refused
 			}
 			r[in.dst&15] = v
 		case opLdx16:
 			addr = r[in.src&15] + uint64(int64(in.off))
 			v, ok := m.space.load16(addr)
 			if !ok {
-				err = m.space.refuse(addr, 2, PermRead)
-				goto failed
+				goto refused
 			}
 			r[in.dst&15] = v
 		case opLdx32:
 			addr = r[in.src&15] + uint64(int64(in.off))
 			v, ok := m.space.load32(addr)
 			if !ok {
-				err = m.space.refuse(addr, 4, PermRead)
-				goto failed
+				goto refused
 			}
 			r[in.dst&15] = v
 		case opLdx64:
 			addr = r[in.src&15] + uint64(int64(in.off))
 			v, ok := m.space.load64(addr)
 			if !ok {
-				err = m.space.refuse(addr, 8, PermRead)
-				goto failed
+				goto refused
 			}
 			r[in.dst&15] = v
-		case opLdxs8:
-			addr = r[in.src&15] + uint64(int64(in.off))
-			v, ok := m.space.load8(addr)
-			if !ok {
-				err = m.space.refuse(addr, 1, PermRead)
-				goto failed
-			}
-			r[in.dst&15] = uint64(int64(int8(v)))
-		case opLdxs16:
-			addr = r[in.src&15] + uint64(int64(in.off))
-			v, ok := m.space.load16(addr)
-			if !ok {
-				err = m.space.refuse(addr, 2, PermRead)
-				goto failed
-			}
-			r[in.dst&15] = uint64(int64(int16(v)))
-		case opLdxs32:
-			addr = r[in.src&15] + uint64(int64(in.off))
-			v, ok := m.space.load32(addr)
-			if !ok {
-				err = m.space.refuse(addr, 4, PermRead)
-				goto failed
-			}
-			r[in.dst&15] = uint64(int64(int32(v)))
 		case opSt8:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store8(addr, uint8(in.imm)) {
-				err = m.space.refuse(addr, 1, PermWrite)
-				goto failed
+				goto refused
 			}
 		case opSt16:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store16(addr, uint16(in.imm)) {
-				err = m.space.refuse(addr, 2, PermWrite)
-				goto failed
+				goto refused
 			}
 		case opSt32:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store32(addr, uint32(in.imm)) {
-				err = m.space.refuse(addr, 4, PermWrite)
-				goto failed
+				goto refused
 			}
 		case opSt64:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store64(addr, uint64(in.imm)) {
-				err = m.space.refuse(addr, 8, PermWrite)
-				goto failed
+				goto refused
 			}
 		case opStx8:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store8(addr, uint8(r[in.src&15])) {
-				err = m.space.refuse(addr, 1, PermWrite)
-				goto failed
+				goto refused
 			}
 		case opStx16:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store16(addr, uint16(r[in.src&15])) {
-				err = m.space.refuse(addr, 2, PermWrite)
-				goto failed
+				goto refused
 			}
 		case opStx32:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store32(addr, uint32(r[in.src&15])) {
-				err = m.space.refuse(addr, 4, PermWrite)
-				goto failed
+				goto refused
 			}
 		case opStx64:
 			addr = r[in.dst&15] + uint64(int64(in.off))
 			if !m.space.store64(addr, r[in.src&15]) {
-				err = m.space.refuse(addr, 8, PermWrite)
+				goto refused
+			}
+		case opLdxs8, opLdxs16, opLdxs32:
+			if err = m.loadSigned(in, &r); err != nil {
 				goto failed
 			}
 		case opAtomic32, opAtomic64, opLoadAcquire, opStoreRelease:
@@ -539,108 +445,21 @@ func (m *Machine) exec(c *code, entry int, args [5]uint64) (uint64, error) {
 			}
 			goto failed
 		default:
-			err = invalid("not an instruction")
-			goto failed
+			if !uncommon(in, &r) {
+				err = invalid("not an instruction")
+				goto failed
+			}
 		}
 		pc = next
 	}
+refused:
+	if m.space.extend(addr, accessBytes(code[pc].op)) {
+		goto run // the same instruction again
+	}
+	err = m.space.refuse(addr, accessBytes(code[pc].op), accessPerm(code[pc].op))
 failed:
 	for m.depth > base {
 		m.pop()
 	}
 	return 0, c.fault(pc, err)
-}
-
-// push enters a frame; its stack is zero.
-func (m *Machine) push(ret int) error {
-	if m.depth == maxFrames {
-		return fmt.Errorf("more than %d frames: %w", maxFrames, ErrDepth)
-	}
-	f := &m.stack[m.depth]
-	f.ret = ret
-	f.loops = mayGotoLimit
-	clear(f.stack)
-	m.space.regions[f.addr>>offsetBits&slotMask].perm = m.stackPerm
-	m.depth++
-	return nil
-}
-
-// pop leaves a frame; its stack can no longer be reached.
-func (m *Machine) pop() {
-	m.depth--
-	m.space.regions[m.stack[m.depth].addr>>offsetBits&slotMask].perm = 0
-}
-
-// settle takes used instructions from the budget and looks at the time when
-// that is due.
-func (m *Machine) settle(used uint64) error {
-	m.fuel -= used
-	if m.fuel == 0 {
-		return ErrInstructions
-	}
-	if m.fuel <= m.nextCheck {
-		return m.checkTime()
-	}
-	return nil
-}
-
-// grant says how many instructions may run before the next settling.
-func (m *Machine) grant() uint64 { return m.fuel - m.nextCheck }
-
-func div64(a, b uint64) uint64 {
-	if b == 0 {
-		return 0
-	}
-	return a / b
-}
-
-func div32(a, b uint32) uint32 {
-	if b == 0 {
-		return 0
-	}
-	return a / b
-}
-
-func mod64(a, b uint64) uint64 {
-	if b == 0 {
-		return a
-	}
-	return a % b
-}
-
-func mod32(a, b uint32) uint32 {
-	if b == 0 {
-		return a
-	}
-	return a % b
-}
-
-// Go defines MinInt / -1 as MinInt and MinInt % -1 as 0, as RFC 9669 does.
-
-func sdiv64(a, b uint64) uint64 {
-	if b == 0 {
-		return 0
-	}
-	return uint64(int64(a) / int64(b))
-}
-
-func sdiv32(a, b uint32) uint32 {
-	if b == 0 {
-		return 0
-	}
-	return uint32(int32(a) / int32(b))
-}
-
-func smod64(a, b uint64) uint64 {
-	if b == 0 {
-		return a
-	}
-	return uint64(int64(a) % int64(b))
-}
-
-func smod32(a, b uint32) uint32 {
-	if b == 0 {
-		return a
-	}
-	return uint32(int32(a) % int32(b))
 }

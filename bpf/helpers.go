@@ -176,7 +176,7 @@ func probeReadStr(m *Machine, a [5]uint64) (uint64, error) {
 	if err := m.chargeBytes(n); err != nil {
 		return 0, err
 	}
-	src := m.tail(a[2])
+	src := m.tail(a[2], n)
 	room := n - 1
 	if uint64(len(src)) > room {
 		src = src[:room]

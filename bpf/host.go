@@ -62,6 +62,10 @@ type Budget struct {
 	// Memory in bytes that maps and ring-buffer records may hold together;
 	// regions that the host maps do not count. 0 means DefaultMemory.
 	Memory uint64
+	// Touched is how much of Memory may be real: a large record takes up
+	// memory only as far as something in it was read or written, counted
+	// from its first byte. 0 means as much as Memory.
+	Touched uint64
 }
 
 // The budget where none is given.

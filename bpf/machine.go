@@ -74,6 +74,9 @@ func newMachine(o *Object, h *Host, opts Options) (*Machine, error) {
 	if opts.Budget.Memory == 0 {
 		opts.Budget.Memory = DefaultMemory
 	}
+	if opts.Budget.Touched == 0 {
+		opts.Budget.Touched = opts.Budget.Memory
+	}
 	m := &Machine{
 		object:    o,
 		host:      h,
@@ -85,6 +88,7 @@ func newMachine(o *Object, h *Host, opts Options) (*Machine, error) {
 		records:   map[uint64]record{},
 		refs:      map[uint64]int{},
 	}
+	m.space.limit = opts.Budget.Touched
 	stacks := make([]byte, maxFrames*stackBytes)
 	for i := range m.stack {
 		f := &m.stack[i]
@@ -115,7 +119,7 @@ func (m *Machine) Run(ctx context.Context, program string, args ...uint64) (uint
 	return m.run(ctx, c, args)
 }
 
-func (m *Machine) run(ctx context.Context, c *code, args []uint64) (uint64, error) {
+func (m *Machine) run(ctx context.Context, c *code, args []uint64) (r0 uint64, err error) {
 	if m.running {
 		return 0, fmt.Errorf("program %s: %w", c.name, ErrBusy)
 	}
@@ -124,7 +128,9 @@ func (m *Machine) run(ctx context.Context, c *code, args []uint64) (uint64, erro
 	}
 	m.running = true
 	defer func() {
-		m.dropRecords()
+		if e := m.dropRecords(); err == nil {
+			err = e
+		}
 		m.running = false
 	}()
 	m.ctx = ctx
@@ -201,6 +207,21 @@ func (m *Machine) release(v uint64) error {
 		m.refs[v] = n - 1
 	}
 	return nil
+}
+
+// Touched returns how many bytes of maps and records are real: the account that
+// Budget.Touched limits.
+func (m *Machine) Touched() uint64 { return m.space.touched }
+
+// Close gives back the memory of records. The machine must not be used any
+// more, nor what it handed out.
+func (m *Machine) Close() error {
+	errs := []error{m.dropRecords()}
+	for _, s := range m.maps {
+		errs = append(errs, s.ring.spare.drop(m))
+		s.ring.spare = backing{}
+	}
+	return errors.Join(errs...)
 }
 
 // reserve counts n bytes against the memory budget.

@@ -48,6 +48,9 @@ func (m *Machine) addMap(spec *MapSpec) error {
 		if err := m.reserve(total); err != nil {
 			return fmt.Errorf("array %s: %w", spec.Name, err)
 		}
+		if err := m.touch(total); err != nil {
+			return fmt.Errorf("array %s: %w", spec.Name, err)
+		}
 		data := make([]byte, total)
 		copy(data, spec.Contents)
 		perm := PermRead | PermWrite

@@ -42,6 +42,9 @@ type region struct {
 	tag  uint64 // address >> offsetBits; 0 when the slot is free
 	perm Perm
 	data []byte
+	// full is longer than data in a sparse region. What lies beyond data is
+	// memory that nobody touched yet; extend makes it part of data.
+	full []byte
 }
 
 // space is the table of regions of one machine.
@@ -49,7 +52,12 @@ type space struct {
 	regions []region
 	info    []slotInfo // same index as regions
 	free    []uint16
+	touched uint64 // bytes of maps and records that are real
+	limit   uint64 // of touched
 }
+
+// extendBytes is the unit in which sparse regions become real.
+const extendBytes = 64 << 10
 
 type slotInfo struct {
 	name       string
@@ -99,9 +107,40 @@ func (s *space) remove(addr uint64) bool {
 	return true
 }
 
+// extend makes a sparse region real up to n bytes from addr, if they lie within
+// it and the limit permits.
+func (s *space) extend(addr, n uint64) bool {
+	tag := addr >> offsetBits
+	slot := tag & slotMask
+	if slot >= uint64(len(s.regions)) {
+		return false
+	}
+	r := &s.regions[slot]
+	off, real, size := addr&offsetMask, uint64(len(r.data)), uint64(len(r.full))
+	if r.tag != tag || n > size || off > size-n || off+n <= real {
+		return false
+	}
+	want := min(size, (off+n+extendBytes-1)/extendBytes*extendBytes)
+	if want-real > s.limit-s.touched {
+		return false
+	}
+	s.touched += want - real
+	r.data = r.full[:want:want]
+	return true
+}
+
 // bytes returns n bytes at addr, or nil if they do not lie in one region that
 // grants perm. n must not be 0.
 func (s *space) bytes(addr, n uint64, perm Perm) []byte {
+	b := s.real(addr, n, perm)
+	if b == nil && s.extend(addr, n) {
+		b = s.real(addr, n, perm)
+	}
+	return b
+}
+
+// real is bytes without making anything real.
+func (s *space) real(addr, n uint64, perm Perm) []byte {
 	tag := addr >> offsetBits
 	slot := tag & slotMask
 	if slot >= uint64(len(s.regions)) {
@@ -133,8 +172,10 @@ func (s *space) explain(addr, n uint64, perm Perm) error {
 		return fmt.Errorf("%s of %d bytes at %s+%#x: %w", verb, n, in.name, off, ErrFreed)
 	case r.tag != tag:
 		return fmt.Errorf("%s of %d bytes at %#x: %w", verb, n, addr, ErrAccess)
+	case n <= uint64(len(r.full)) && off <= uint64(len(r.full))-n && off+n > uint64(len(r.data)):
+		return fmt.Errorf("%s of %d bytes at %s+%#x, %#x of %#x bytes touched: %w", verb, n, in.name, off, s.touched, s.limit, ErrMemory)
 	case n > uint64(len(r.data)) || off > uint64(len(r.data))-n:
-		return fmt.Errorf("%s of %d bytes at %s+%#x, a region of %#x bytes: %w", verb, n, in.name, off, len(r.data), ErrAccess)
+		return fmt.Errorf("%s of %d bytes at %s+%#x, a region of %#x bytes: %w", verb, n, in.name, off, max(len(r.data), len(r.full)), ErrAccess)
 	default:
 		return fmt.Errorf("%s of %d bytes at %s+%#x: %w", verb, n, in.name, off, ErrPermission)
 	}
@@ -164,6 +205,23 @@ func (m *Machine) View(addr, n uint64) ([]byte, error) {
 	return m.view(addr, n, PermRead)
 }
 
+// Check tells whether a program can read n bytes at addr, by the error that
+// View would have. It makes no memory real.
+func (m *Machine) Check(addr, n uint64) error {
+	slot := addr >> offsetBits & slotMask
+	if n == 0 || m.space.real(addr, n, PermRead) != nil {
+		return nil
+	}
+	if slot < uint64(len(m.space.regions)) {
+		r, off := &m.space.regions[slot], addr&offsetMask
+		size := uint64(len(r.full))
+		if r.tag == addr>>offsetBits && r.perm&PermRead != 0 && n <= size && off <= size-n {
+			return nil
+		}
+	}
+	return m.space.explain(addr, n, PermRead)
+}
+
 // Mutable returns n bytes that the program can write at addr.
 func (m *Machine) Mutable(addr, n uint64) ([]byte, error) {
 	return m.view(addr, n, PermRead|PermWrite)
@@ -182,7 +240,7 @@ func (m *Machine) view(addr, n uint64, perm Perm) ([]byte, error) {
 // CString returns the bytes at addr up to a NUL that must follow within max
 // bytes and within the region.
 func (m *Machine) CString(addr, max uint64) (string, error) {
-	b := m.tail(addr)
+	b := m.tail(addr, max)
 	if b == nil {
 		return "", m.space.explain(addr, 1, PermRead)
 	}
@@ -197,9 +255,14 @@ func (m *Machine) CString(addr, max uint64) (string, error) {
 }
 
 // tail returns what can be read from addr to the end of its region, or nil.
-func (m *Machine) tail(addr uint64) []byte {
+// Of a sparse region it is at least max bytes, if there are as many.
+func (m *Machine) tail(addr, max uint64) []byte {
 	if m.space.bytes(addr, 1, PermRead) == nil {
 		return nil
+	}
+	r := &m.space.regions[addr>>offsetBits&slotMask]
+	if size, off := uint64(len(r.full)), addr&offsetMask; size > off {
+		m.space.extend(addr, min(max, size-off))
 	}
 	return m.space.regions[addr>>offsetBits&slotMask].data[addr&offsetMask:]
 }

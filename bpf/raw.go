@@ -7,6 +7,12 @@ import (
 	"fmt"
 )
 
+// OpenRaw makes an object of bare instruction bytes: one program with the name
+// raw, without maps and types. They are checked by Link.
+func OpenRaw(program []byte) *Object {
+	return &Object{Programs: []*Program{{Name: "raw", insns: program}}}
+}
+
 // RunRaw runs instruction bytes over a memory buffer, as conformance suites
 // do: R1 is the address of memory, R2 its length in bytes, the result is R0.
 //
@@ -15,14 +21,15 @@ import (
 // the stack and calls through a register. There are no maps and no kernel
 // functions.
 func RunRaw(ctx context.Context, program, memory []byte, budget Budget) (uint64, error) {
-	p := &Program{Name: "raw", insns: program}
-	m, err := newMachine(&Object{Programs: []*Program{p}}, nil, Options{Budget: budget})
+	o := OpenRaw(program)
+	m, err := newMachine(o, nil, Options{Budget: budget})
 	if err != nil {
 		return 0, err
 	}
+	defer m.Close()
 	m.stackPerm = PermRead | PermWrite
 	m.callx = true
-	c, err := m.load(p)
+	c, err := m.load(o.Programs[0])
 	if err != nil {
 		return 0, err
 	}

@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 )
 
@@ -12,9 +13,9 @@ import (
 // As in the kernel, memory that a new record gets is the memory that an older
 // one had; it is zero only the first time.
 type ring struct {
-	size  uint64 // capacity in bytes
-	used  uint64 // of live records, headers included
-	spare []byte // memory of the last record that ended
+	size  uint64  // capacity in bytes
+	used  uint64  // of live records, headers included
+	spare backing // memory of the last record that ended
 }
 
 // ringHeader precedes each record (BPF_RINGBUF_HDR_SZ).
@@ -22,9 +23,9 @@ const ringHeader = 8
 
 // record is a reserved piece of a ring buffer.
 type record struct {
-	m     *mapState
-	bytes []byte
-	cost  uint64
+	m *mapState
+	backing
+	cost uint64
 }
 
 // ringCost is what a record of n bytes takes from the ring.
@@ -45,34 +46,37 @@ func ringReserve(m *Machine, a [5]uint64) (uint64, error) {
 		return 0, fmt.Errorf("ring buffer %s: record of 0 bytes: %w", s.spec.Name, ErrArgument)
 	}
 	r := record{m: s, cost: ringCost(n)}
-	if uint64(len(s.ring.spare)) >= n {
-		r.bytes = s.ring.spare
-		s.ring.spare = nil
+	if uint64(len(s.ring.spare.bytes)) >= n {
+		r.backing, s.ring.spare = s.ring.spare, backing{}
 	} else {
-		m.memory -= uint64(len(s.ring.spare))
-		s.ring.spare = nil
-		if err := m.reserve(n); err != nil {
+		old := s.ring.spare
+		s.ring.spare = backing{}
+		if err := old.drop(m); err != nil {
 			return 0, fmt.Errorf("ring buffer %s: %w", s.spec.Name, err)
 		}
 		// Zeroing costs time like copying does.
 		if err := m.chargeBytes(n); err != nil {
-			m.memory -= n
 			return 0, err
 		}
-		r.bytes = make([]byte, n)
+		var err error
+		if r.backing, err = m.newBacking(n); err != nil {
+			return 0, fmt.Errorf("ring buffer %s: %w", s.spec.Name, err)
+		}
 	}
-	addr, err := m.space.add("record of "+s.spec.Name, r.bytes[:n:n], PermRead|PermWrite)
+	real := min(n, r.real)
+	addr, err := m.space.add("record of "+s.spec.Name, r.bytes[:real:real], PermRead|PermWrite)
 	if err != nil {
-		m.memory -= uint64(len(r.bytes))
-		return 0, err
+		return 0, errors.Join(err, r.drop(m))
 	}
+	m.space.regions[addr>>offsetBits&slotMask].full = r.bytes[:n:n]
 	s.ring.used += r.cost
 	m.records[addr] = r
 	m.acquire(addr)
 	return addr, nil
 }
 
-// endRecord gives a record back and returns what it held.
+// endRecord takes a record from the program and returns what it holds. The
+// caller drops it.
 func (m *Machine) endRecord(addr uint64) (record, []byte, error) {
 	r, ok := m.records[addr]
 	if !ok {
@@ -81,28 +85,31 @@ func (m *Machine) endRecord(addr uint64) (record, []byte, error) {
 	if err := m.release(addr); err != nil {
 		return r, nil, err
 	}
-	data := m.space.regions[addr>>offsetBits&slotMask].data
-	m.dropRecord(addr, r)
+	data := m.space.regions[addr>>offsetBits&slotMask].full
 	return r, data, nil
 }
 
-func (m *Machine) dropRecord(addr uint64, r record) {
+// dropRecord ends a record. Its memory is kept for the next one of the ring if
+// it is larger than what is kept already.
+func (m *Machine) dropRecord(addr uint64, r record) error {
+	r.real = max(r.real, uint64(len(m.space.regions[addr>>offsetBits&slotMask].data)))
 	delete(m.records, addr)
 	m.space.remove(addr)
 	r.m.ring.used -= r.cost
-	if len(r.bytes) > len(r.m.ring.spare) {
-		m.memory -= uint64(len(r.m.ring.spare))
-		r.m.ring.spare = r.bytes
-	} else {
-		m.memory -= uint64(len(r.bytes))
+	other := r.backing
+	if len(r.bytes) > len(r.m.ring.spare.bytes) {
+		other, r.m.ring.spare = r.m.ring.spare, r.backing
 	}
+	return other.drop(m)
 }
 
 // dropRecords ends what a program left behind when it failed.
-func (m *Machine) dropRecords() {
+func (m *Machine) dropRecords() error {
+	var errs []error
 	for addr, r := range m.records {
-		m.dropRecord(addr, r)
+		errs = append(errs, m.dropRecord(addr, r))
 	}
+	return errors.Join(errs...)
 }
 
 // ringSubmit is bpf_ringbuf_submit(record, flags).
@@ -114,13 +121,16 @@ func ringSubmit(m *Machine, a [5]uint64) (uint64, error) {
 	if m.opts.Output != nil {
 		m.opts.Output(r.m.spec.Name, data)
 	}
-	return 0, nil
+	return 0, m.dropRecord(a[0], r)
 }
 
 // ringDiscard is bpf_ringbuf_discard(record, flags).
 func ringDiscard(m *Machine, a [5]uint64) (uint64, error) {
-	_, _, err := m.endRecord(a[0])
-	return 0, err
+	r, _, err := m.endRecord(a[0])
+	if err != nil {
+		return 0, err
+	}
+	return 0, m.dropRecord(a[0], r)
 }
 
 // ringOutput is bpf_ringbuf_output(ringbuf, data, size, flags).

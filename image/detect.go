@@ -117,6 +117,10 @@ func detectPE(b []byte) Info {
 	}
 	in := Info{Kind: KindPE, Arch: ArchOfMachine(f.Machine), PE: f}
 	switch {
+	case uki.IsThin(f):
+		in.Kind = KindThin
+		_, in.Err = uki.ReadThin(f)
+		return in
 	case uki.IsUKI(f):
 		in.Kind = KindUKI
 	case uki.IsAddon(f):

@@ -55,6 +55,7 @@ func TestDetect(t *testing.T) {
 		{"UKI", build(t, ".text", ".linux"), Info{Kind: KindUKI, Arch: ArchX86_64}, true, nil},
 		{"UKI with two kernels", build(t, ".linux", ".linux"), Info{Kind: KindUKI, Arch: ArchX86_64}, true, uki.ErrDuplicate},
 		{"UKI cut off", signed[:len(signed)-1], Info{Kind: KindPE}, false, pe.ErrSectionBounds},
+		{"thin", build(t, ".linux", ".linuxh"), Info{Kind: KindThin, Arch: ArchX86_64}, true, uki.ErrThin},
 		{"addon", build(t, ".cmdline"), Info{Kind: KindAddon, Arch: ArchX86_64}, true, nil},
 		{"zboot", z, Info{Kind: KindZboot, Arch: ArchARM64, Method: "xz"}, true, nil},
 		{"zboot cut off", z[:len(z)/2], Info{Kind: KindZboot}, false, zboot.ErrPayload},

@@ -10,6 +10,7 @@ const (
 	KindUnknown   Kind = "unknown"
 	KindPE        Kind = "pe"         // a PE image that is none of the kinds below
 	KindUKI       Kind = "uki"        // PE with a .linux section
+	KindThin      Kind = "thin"       // PE with paths and digests of kernel and initrd
 	KindAddon     Kind = "addon"      // PE without .linux that extends a UKI
 	KindZboot     Kind = "zboot"      // EFI zboot, vmlinuz.efi
 	KindBzImage   Kind = "bzimage"    // x86 bzImage

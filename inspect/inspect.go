@@ -5,6 +5,7 @@ package inspect
 import (
 	"crypto"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type Options struct {
 	// Limit is the largest output of one decompression in bytes; 512 MiB
 	// if zero. A layer that is larger is described as a Problem.
 	Limit uint64
+	// Digests adds SHA-384 and SHA-512 to SHA-256 everywhere.
+	Digests bool
 }
 
 const (
@@ -56,6 +59,9 @@ type describer struct{ Options }
 func (d describer) layer(name string, b []byte, depth int) *Layer {
 	in := image.Detect(b)
 	l := &Layer{Name: name, Kind: in.Kind, Arch: in.Arch, Size: uint64(len(b)), SHA256: sum(b)}
+	if d.Digests {
+		l.SHA384, l.SHA512 = sums(b)
+	}
 	if in.Err != nil {
 		l.Problem = in.Err.Error()
 	}
@@ -67,6 +73,8 @@ func (d describer) layer(name string, b []byte, depth int) *Layer {
 	switch in.Kind {
 	case image.KindUKI, image.KindAddon:
 		d.uki(l, in.PE, depth)
+	case image.KindThin:
+		d.thin(l, in.PE)
 	case image.KindZboot:
 		d.zboot(l, b, depth)
 	case image.KindBzImage:
@@ -115,23 +123,32 @@ func (d describer) pe(l *Layer, f *pe.File) {
 		NXCompat:    f.DllCharacteristics&pe.DllNXCompat != 0,
 		CertTable:   f.CertTable.Size,
 	}
-	digest, err := f.Digest(crypto.SHA256)
-	if err != nil {
-		l.problem(err)
-	} else {
-		l.PE.Authenticode = map[string]string{"sha256": hex.EncodeToString(digest)}
+	hashes := map[string]crypto.Hash{"sha256": crypto.SHA256}
+	if d.Digests {
+		hashes["sha384"], hashes["sha512"] = crypto.SHA384, crypto.SHA512
+	}
+	for name, h := range hashes {
+		digest, err := f.Digest(h)
+		if err != nil {
+			l.problem(err)
+			break
+		}
+		if l.PE.Authenticode == nil {
+			l.PE.Authenticode = map[string]string{}
+		}
+		l.PE.Authenticode[name] = hex.EncodeToString(digest)
 	}
 	l.Signatures = embeddedSignatures(f)
 	if l.Kind == image.KindPE {
 		for _, s := range f.Sections {
-			l.Sections = append(l.Sections, peSection(f, s))
+			l.Sections = append(l.Sections, d.peSection(f, s))
 		}
 	}
 }
 
-func peSection(f *pe.File, s pe.Section) Section {
+func (d describer) peSection(f *pe.File, s pe.Section) Section {
 	data := f.Data(s)
-	return Section{
+	out := Section{
 		Name:        s.Name,
 		Offset:      uint64(s.PointerToRawData),
 		Size:        uint64(len(data)),
@@ -139,6 +156,10 @@ func peSection(f *pe.File, s pe.Section) Section {
 		SHA256:      sum(data),
 		PCR:         -1,
 	}
+	if d.Digests {
+		out.SHA384, out.SHA512 = sums(data)
+	}
+	return out
 }
 
 func (d describer) zboot(l *Layer, b []byte, depth int) {
@@ -180,6 +201,10 @@ func (d describer) inflate(l *Layer, name string, src []byte, depth int) {
 	if image.Detect(out).Kind == image.KindUnknown {
 		// Say what it is anyway: a reader wants to know the digest.
 		l.Layers = append(l.Layers, &Layer{Name: name, Kind: image.KindUnknown, Size: uint64(len(out)), SHA256: sum(out), Method: method.String()})
+		if d.Digests {
+			in := l.Layers[len(l.Layers)-1]
+			in.SHA384, in.SHA512 = sums(out)
+		}
 		return
 	}
 	d.inside(l, name, nil, method.String(), out, depth)
@@ -188,6 +213,12 @@ func (d describer) inflate(l *Layer, name string, src []byte, depth int) {
 func sum(b []byte) string {
 	s := sha256.Sum256(b)
 	return hex.EncodeToString(s[:])
+}
+
+// sums returns the longer digests.
+func sums(b []byte) (sha384, sha512text string) {
+	s, l := sha512.Sum384(b), sha512.Sum512(b)
+	return hex.EncodeToString(s[:]), hex.EncodeToString(l[:])
 }
 
 // errNoText is used where a section should hold text and does not.

@@ -34,11 +34,16 @@ type Layer struct {
 	Offset *uint64 `json:"offset,omitempty"`
 	Size   uint64  `json:"size"`
 	SHA256 string  `json:"sha256"`
+	// SHA384 and SHA512 are there when Options.Digests asks for them.
+	SHA384 string `json:"sha384,omitempty"`
+	SHA512 string `json:"sha512,omitempty"`
 	// Method is the compression that stands between this layer and the one
 	// around it.
 	Method string `json:"method,omitempty"`
 
 	PE         *PE         `json:"pe,omitempty"`
+	Stub       *Stub       `json:"stub,omitempty"`
+	Thin       *Thin       `json:"thin,omitempty"`
 	Kernel     *Kernel     `json:"kernel,omitempty"`
 	Zboot      *Zboot      `json:"zboot,omitempty"`
 	Signatures []Signature `json:"signatures,omitempty"`
@@ -72,6 +77,8 @@ type Section struct {
 	Size        uint64 `json:"size"`
 	VirtualSize uint64 `json:"virtual_size"`
 	SHA256      string `json:"sha256"`
+	SHA384      string `json:"sha384,omitempty"`
+	SHA512      string `json:"sha512,omitempty"`
 	// PCR is the register that systemd's stub extends with the section, -1
 	// for none.
 	PCR int `json:"pcr"`
@@ -80,8 +87,40 @@ type Section struct {
 	Profile int `json:"profile"`
 	// Text is the contents of a section that holds text.
 	Text string `json:"text,omitempty"`
+	// Compatible is what the device tree in the section says it is for, or
+	// "overlay" when it says nothing.
+	Compatible string `json:"compatible,omitempty"`
+	// HWIDs are the entries of a .hwids section.
+	HWIDs []HWID `json:"hwids,omitempty"`
 	// Known tells whether the UKI specification names the section.
 	Known bool `json:"known"`
+}
+
+// Stub describes the program in front of the sections of a UKI.
+type Stub struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+}
+
+// Thin describes an image that names files instead of holding them.
+type Thin struct {
+	Kernel  ThinFile  `json:"kernel"`
+	Initrd  *ThinFile `json:"initrd,omitempty"`
+	Cmdline string    `json:"cmdline"`
+}
+
+// ThinFile is a file by path below the root of the image's volume and digest.
+type ThinFile struct {
+	Path   string `json:"path"`
+	SHA256 string `json:"sha256"`
+}
+
+// HWID binds a computer hardware id to a device tree or firmware.
+type HWID struct {
+	Type       string `json:"type"` // "devicetree" or "firmware"
+	ID         string `json:"id"`
+	Name       string `json:"name,omitempty"`
+	Compatible string `json:"compatible"`
 }
 
 // Profile names one profile of a UKI.

@@ -58,6 +58,15 @@ func (p *printer) facts(l *Layer, lead string) {
 	if l.PE != nil {
 		p.fact(lead, "authenticode", l.PE.Authenticode["sha256"])
 	}
+	if l.Stub != nil {
+		p.fact(lead, "stub", strings.TrimSpace(printable(l.Stub.Name)+" "+printable(l.Stub.Version)))
+	}
+	if t := l.Thin; t != nil {
+		p.fact(lead, "kernel", printable(t.Kernel.Path)+", sha256 "+t.Kernel.SHA256)
+		if t.Initrd != nil {
+			p.fact(lead, "initrd", printable(t.Initrd.Path)+", sha256 "+t.Initrd.SHA256)
+		}
+	}
 	if k := l.Kernel; k != nil {
 		p.fact(lead, "version", printable(shorten(k.Version, 96)))
 		boot := map[string]string{"image": "its Image header", "elf": "its ELF header"}[k.Protocol]
@@ -174,6 +183,14 @@ func remark(s *Section) string {
 	if s.Name == ".pcrsig" || s.Name == ".pcrpkey" {
 		text = ""
 	}
+	switch {
+	case s.Compatible == "overlay":
+		words = append(words, "overlay")
+	case s.Compatible != "":
+		words = append(words, "for "+printable(s.Compatible))
+	case len(s.HWIDs) > 0:
+		words = append(words, fmt.Sprintf("%d hardware ids", len(s.HWIDs)))
+	}
 	if text != "" {
 		words = append(words, printable(shorten(strings.TrimSpace(text), 72)))
 	}
@@ -205,6 +222,7 @@ func kindName(l *Layer) string {
 		image.KindPE:        "PE image",
 		image.KindUKI:       "unified kernel image",
 		image.KindAddon:     "UKI addon",
+		image.KindThin:      "thin image",
 		image.KindZboot:     "EFI zboot image",
 		image.KindBzImage:   "bzImage",
 		image.KindImage:     "kernel Image",

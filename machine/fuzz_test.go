@@ -107,7 +107,7 @@ func FuzzReadFiles(f *testing.F) {
 		"proc/cmdline", "proc/cpuinfo", "proc/self/auxv", "proc/self/status", "proc/kallsyms", "proc/config.gz",
 		"sys/firmware/efi/systab", "sys/firmware/efi/runtime-map/0/type", "sys/kernel/boot_params/data",
 		"sys/kernel/boot_params/setup_data/0/type", "sys/kernel/security/lockdown", "sys/kernel/vmcoreinfo",
-		"sys/kernel/security/ima/policy", "peel-recording.txt", "proc/sys/kernel/osrelease",
+		"sys/kernel/security/ima/policy", "peel-recording.txt", "proc/sys/kernel/osrelease", "proc/kcore",
 	} {
 		f.Add(p, []byte("0x1\n"))
 	}

@@ -136,6 +136,10 @@ type Memory struct {
 	Crash Fact[[]Range] `json:"crash"`
 	// Kernel lists where the running kernel's code, data and bss lie.
 	Kernel Fact[[]Range] `json:"kernel"`
+	// Mappings tells at which virtual addresses the running kernel has its
+	// memory and its own code, from the headers of /proc/kcore. They are in
+	// no recording and no JSON.
+	Mappings Fact[[]Mapping] `json:"-"`
 }
 
 // Total returns the bytes of System RAM in Map.
@@ -161,6 +165,7 @@ func readMemory(s *snapshot, boot *BootParams) Memory {
 		}
 	}
 	m.IOMem = readIOMem(s)
+	m.Mappings = readMappings(s)
 	m.derive()
 	return m
 }

@@ -25,8 +25,8 @@ var ErrNoSnapshot = errors.New("machine: made by hand, there is nothing to recor
 //
 // Left out, because Read leaves them out: EFI variables other than those
 // docs/machine.md lists, the RNG seed of setup_data, rng-seed and kaslr-seed
-// in the device tree, serial numbers and UUIDs of SMBIOS, addresses of kernel
-// symbols, registers and pointers of the process. The kernel command line is
+// in the device tree, serial numbers and UUIDs of SMBIOS, virtual addresses of
+// the kernel and its symbols, registers and pointers of the process. The kernel command line is
 // recorded as it is, also where it stands in the device tree.
 func (m *Machine) Record(dir string) error {
 	if m.snap == nil {

@@ -172,6 +172,15 @@ func decodeCommand(g Generation, b []byte) (message, error) {
 	return m, nil
 }
 
+// messageSize is how many bytes a command takes by its header, or as many as
+// there are of a header cut short.
+func messageSize(g Generation, header []byte) uint64 {
+	if len(header) < 8 {
+		return uint64(len(header))
+	}
+	return uint64(g.HeaderSize()) + uint64(le.Uint32(header[4:]))
+}
+
 // refSize is the size of a reference: u16 buffer, u16 and u32 zero, u64
 // offset, u64 length.
 const refSize = 24

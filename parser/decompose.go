@@ -218,19 +218,21 @@ func (d *decomposition) peel(ctx context.Context, l *layer) (*run, Source, error
 			d.operator = d.operator.Nested
 			return r, SourceOperator, nil
 		}
-		if !again(err) {
-			return nil, "", err
+		// The operator chose these programs. That none of them knows the
+		// format is no reason not to go on; that one failed is.
+		if !errors.Is(err, ErrNoParser) {
+			return nil, "", fmt.Errorf("operator's programs: %w", err)
 		}
 		tried = append(tried, err)
+	}
+	if len(d.stock) == 0 {
+		return nil, "", errors.Join(append(tried, fmt.Errorf("%w: no stock programs to try", ErrNoParser))...)
 	}
 	r, err := d.try(ctx, l, d.stock, carrierContainer)
 	if err == nil {
 		return r, SourceStock, nil
 	}
-	if len(d.stock) > 0 {
-		tried = append(tried, err)
-	}
-	return nil, "", errors.Join(tried...)
+	return nil, "", errors.Join(append(tried, err)...)
 }
 
 // own returns the programs in the .bpf section of a PE image, or nil.

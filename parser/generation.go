@@ -24,15 +24,20 @@ const (
 // kind of container tells.
 func generationOf(o *bpf.Object, from carrier) (Generation, error) {
 	byHeader := GenUnknown
-	if h := o.BTF.Find(bpf.KindStruct, "cmd_hdr"); h != nil {
+	for h := range o.BTF.All(bpf.KindStruct, "cmd_hdr") {
+		var g Generation
 		switch h.Size {
 		case headerV6:
-			byHeader = GenV6
+			g = GenV6
 		case headerV7:
-			byHeader = GenV7
+			g = GenV7
 		default:
 			return GenUnknown, fmt.Errorf("%w: cmd_hdr of %d bytes", ErrGeneration, h.Size)
 		}
+		if byHeader != GenUnknown && g != byHeader {
+			return GenUnknown, fmt.Errorf("%w: cmd_hdr of %d and of %d bytes in one program", ErrGeneration, headerV6, headerV7)
+		}
+		byHeader = g
 	}
 	byContext, err := contextGeneration(o.BTF)
 	if err != nil {
@@ -66,15 +71,13 @@ func contextGeneration(types *bpf.BTF) (Generation, error) {
 	known := contextFields()
 	found := map[string]bool{}
 	for _, name := range contextFlavours() {
-		s := types.Find(bpf.KindStruct, name)
-		if s == nil {
-			continue
-		}
-		for _, m := range s.Members {
-			if !known[m.Name] {
-				return GenUnknown, fmt.Errorf("%w: field %s.%s", ErrGeneration, name, printable([]byte(m.Name)))
+		for s := range types.All(bpf.KindStruct, name) {
+			for _, m := range s.Members {
+				if !known[m.Name] {
+					return GenUnknown, fmt.Errorf("%w: field %s.%s", ErrGeneration, name, printable([]byte(m.Name)))
+				}
+				found[m.Name] = true
 			}
-			found[m.Name] = true
 		}
 	}
 	switch {

@@ -89,7 +89,15 @@ func (r *run) buffer(m *bpf.Machine, a [5]uint64) (uint64, error) {
 	if r.commands++; r.commands > r.d.limits.Commands {
 		return 0, fmt.Errorf("%w: more than %d commands", ErrLimit, r.d.limits.Commands)
 	}
-	buf, err := m.View(a[0], uint64(size))
+	// The whole buffer must be the program's, but only the command in it is
+	// looked at: a program of the series may pass a record of 100 MiB.
+	if m.Check(a[0], uint64(size)) != nil {
+		return answer(eFault)
+	}
+	buf, err := m.View(a[0], min(uint64(size), uint64(r.gen.HeaderSize())))
+	if err == nil {
+		buf, err = m.View(a[0], min(uint64(size), messageSize(r.gen, buf)))
+	}
 	if err != nil {
 		return answer(eFault)
 	}

@@ -8,10 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peelboot/peel/parser/stock"
 )
 
 // TestHostile: programs that try to break out, hang or eat memory. Each ends
-// in an error, and another program may still do the work.
+// in an error that names it, with the stock programs at hand or not: they do
+// not take over silently from a program that the operator chose.
 func TestHostile(t *testing.T) {
 	const done = `SEND(COPY, KERNEL, 0, kernel_bytes, 64); SEND(DONE, 0, 0, 0, 0);`
 	for name, source := range map[string]string{
@@ -41,12 +44,51 @@ ANCHOR int prog(u64 *args) { force_string(); return down(*(volatile u32 *)&dummy
 			t.Errorf("%s: %+v, want an error", name, r.Layers)
 			continue
 		}
-		// The image is unharmed and the stock programs go on.
+		if name == "giant reserve" || name == "deep recursion" {
+			continue // they end without DONE, so they decline
+		}
 		o.NoStock = false
-		if _, err := Run(context.Background(), makeImage(4096), o); err != nil && name != "read beyond image" {
-			t.Errorf("%s, then the stock programs: %v", name, err)
+		r, err := Run(context.Background(), makeImage(4096), o)
+		if err == nil {
+			t.Errorf("%s, stock programs at hand: %+v, want an error", name, r.Layers)
+			continue
+		}
+		if errors.Is(err, ErrNoParser) || !strings.Contains(err.Error(), "operator's programs") {
+			t.Errorf("%s: %v, want that the operator's program failed", name, err)
+		}
+		// The image is unharmed.
+		o.Programs = nil
+		if _, err := Run(context.Background(), makeImage(4096), o); err != nil {
+			t.Errorf("%s, then the stock programs alone: %v", name, err)
 		}
 	}
+}
+
+// TestOperatorDeclines: a program of the operator that does not know the format
+// gives way to the next one and to the stock programs.
+func TestOperatorDeclines(t *testing.T) {
+	declines := compile(t, program(`if (sz) goto out;`))
+	r, err := Run(context.Background(), makeImage(4096), Options{Programs: declines})
+	if err != nil || r.Layers[0].Source != SourceStock {
+		t.Errorf("Run = %+v, %v, want the stock programs to go on", r, err)
+	}
+	// A failing one does not keep the next of its level from trying.
+	c, err := BuildContainer([][]byte{compile(t, program(`*(volatile char *)8 = 1;`)), stock.Objects()[4]}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err = Run(context.Background(), makeImage(4096), Options{Programs: c})
+	if err != nil || r.Layers[0].Source != SourceOperator {
+		t.Errorf("Run = %+v, %v, want the operator's second program", r, err)
+	}
+}
+
+// TestUsedUp: no program is left for the layer below the operator's. Found by
+// FuzzObject as a nil dereference.
+func TestUsedUp(t *testing.T) {
+	img := makeZboot(gzipped(t, makeImage(4096)), "gzip")
+	fails(t, img, Options{Programs: stock.Objects()[1], NoStock: true}, ErrNoParser)
+	fails(t, img, Options{NoStock: true}, ErrNoParser)
 }
 
 // TestCancel: a context that ends stops a program.
@@ -57,37 +99,5 @@ func TestCancel(t *testing.T) {
 	_, err := Run(ctx, []byte("made up"), Options{Programs: obj, Limits: Limits{Instructions: 1 << 62}})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Run: %v, want %v", err, context.DeadlineExceeded)
-	}
-}
-
-// TestGenerations: which ABI a program speaks is told by its own types; an
-// unknown one is refused by name.
-func TestGenerations(t *testing.T) {
-	// clang keeps a type in BTF if a variable has it; locals do not count.
-	const tail = `struct cmd_hdr h; ANCHOR int prog(u64 *args) { struct kexec_context *k = (void *)args[0]; char *p; CORE_READ(p, k, kernel); trace_printk((void *)&h, sizeof(h)); return force_string(); }`
-	for _, c := range []struct {
-		name, source string
-		flags        []string
-		want         Generation
-		err          string
-	}{
-		{name: "v6", source: `#include "template.h"` + "\n" + tail, flags: []string{"-DV6"}, want: GenV6},
-		{name: "v7", source: `#include "template.h"` + "\n" + tail, want: GenV7},
-		{name: "later", source: `#include "template.h"` + "\n" + tail, flags: []string{"-DLATER"}, want: GenLater},
-		{name: "header of 12", source: "#define cmd_hdr was_cmd_hdr\n#include \"template.h\"\n#undef cmd_hdr\nstruct cmd_hdr { u32 a, b, c; };\n" + tail, err: "cmd_hdr of 12 bytes"},
-		{name: "unknown field", source: "#define kdump quantum\n#include \"template.h\"\n" + tail, err: "quantum"},
-		{name: "mixed", source: "#define V6\n#define cmd_hdr was_cmd_hdr\n#include \"template.h\"\n#undef cmd_hdr\nstruct cmd_hdr { u16 a; u8 b, c; u32 d; u16 e; } __attribute__((packed));\n" + tail, err: "cmd_hdr of 10 bytes with a kexec_context of v6"},
-	} {
-		o, err := open(compile(t, c.source, c.flags...), carrierContainer)
-		switch {
-		case c.err != "":
-			if !errors.Is(err, ErrGeneration) || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("%s: %v, want %v naming %q", c.name, err, ErrGeneration, c.err)
-			}
-		case err != nil:
-			t.Errorf("%s: %v", c.name, err)
-		case o.gen != c.want:
-			t.Errorf("%s: generation %q, want %q", c.name, o.gen, c.want)
-		}
 	}
 }

@@ -53,6 +53,10 @@ type Limits struct {
 	// of the series reserves one record for the decompressed kernel and 64
 	// MiB of initrd, so the default is twice the image and 256 MiB.
 	Memory uint64
+	// Touched bounds how much of Memory may be real: maps, and records from
+	// their first byte to the last that was read or written. The default is
+	// twice the image and 64 MiB.
+	Touched uint64
 	// Instructions bounds each run of a program.
 	Instructions uint64
 	// Commands bounds the commands of each run of a program.
@@ -68,6 +72,7 @@ const (
 	DefaultCommands     = 1024
 	defaultCopies       = 64 << 20
 	defaultMemory       = 256 << 20
+	defaultTouched      = 64 << 20
 )
 
 func (l Limits) withDefaults(image uint64) Limits {
@@ -85,6 +90,9 @@ func (l Limits) withDefaults(image uint64) Limits {
 	}
 	if l.Memory == 0 {
 		l.Memory = 2*image + defaultMemory
+	}
+	if l.Touched == 0 {
+		l.Touched = 2*image + defaultTouched
 	}
 	if l.Instructions == 0 {
 		l.Instructions = DefaultInstructions

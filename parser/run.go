@@ -64,7 +64,7 @@ func (d *decomposition) execute(ctx context.Context, o *object, l *layer) (r *ru
 		}
 	}()
 	m, err := o.obj.Link(host(r, gen), bpf.Options{
-		Budget: bpf.Budget{Instructions: d.limits.Instructions, Memory: d.limits.Memory},
+		Budget: bpf.Budget{Instructions: d.limits.Instructions, Memory: d.limits.Memory, Touched: d.limits.Touched},
 		Trace: func(text string) {
 			if d.opts.Print != nil {
 				d.opts.Print(o.program, text)
@@ -74,6 +74,8 @@ func (d *decomposition) execute(ctx context.Context, o *object, l *layer) (r *ru
 	if err != nil {
 		return r, fmt.Errorf("%w: %w", ErrProgram, err)
 	}
+	// What outlives the run was copied by then.
+	defer m.Close()
 	if err := r.show(m); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrProgram, err)
 	}

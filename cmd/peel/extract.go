@@ -25,14 +25,15 @@ type extracted struct {
 
 func (a *app) extractCommand() *cobra.Command {
 	var judge judgeFlags
-	var dir, profile string
-	var force bool
+	var dir, profile, volume string
+	var force, layers bool
 	cmd := &cobra.Command{
 		Use:   "extract IMAGE -o DIR",
 		Short: "Write kernel, initrd, command line … as they would boot",
 		Long: `Take an image apart and write its parts to DIR: kernel, initrd (all of them in the
 order in which the kernel sees them), cmdline without a final newline, dtb, and the parts that only
-describe, such as osrel and uname. The files hold exactly the bytes in the image.
+describe, such as osrel and uname. The files hold exactly the bytes in the image. With --layers, each image
+on the way to the kernel is written as well: layer.0 is IMAGE itself.
 
 The image is judged first, by the same rules as 'peel load'; --policy off extracts from anything.`,
 		Example: "  peel extract linux.efi -o parts --policy off",
@@ -50,7 +51,7 @@ The image is judged first, by the same rules as 'peel load'; --policy off extrac
 			if err != nil {
 				return err
 			}
-			im, err := peel.Open(args[0], peel.Options{Verifier: v, Beside: true, Profile: profile, Logger: a.logger()})
+			im, err := peel.Open(args[0], peel.Options{Verifier: v, Beside: true, Profile: profile, Volume: volume, Logger: a.logger()})
 			if err != nil {
 				return err
 			}
@@ -63,7 +64,7 @@ The image is judged first, by the same rules as 'peel load'; --policy off extrac
 				return err
 			}
 			defer d.Close()
-			files, err := writeParts(dir, d, force)
+			files, err := writeParts(dir, d, layers, force)
 			if err != nil {
 				return err
 			}
@@ -80,12 +81,14 @@ The image is judged first, by the same rules as 'peel load'; --policy off extrac
 	judge.add(cmd)
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "write the parts to `DIR`, which is made if need be")
 	cmd.Flags().StringVar(&profile, "profile", "", "take the `PROFILE` with this number or ID")
+	cmd.Flags().StringVar(&volume, "esp", "", "the image's volume is mounted at `DIR` (default: above the directory EFI it lies in)")
+	cmd.Flags().BoolVar(&layers, "layers", false, "write every layer between IMAGE and the kernel as well")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "replace files that exist")
 	return cmd
 }
 
 // writeParts writes each part to a file of its own, all or none.
-func writeParts(dir string, d *peel.Decomposition, force bool) ([]extracted, error) {
+func writeParts(dir string, d *peel.Decomposition, layers, force bool) ([]extracted, error) {
 	type file struct {
 		name, origin string
 		data         [][]byte
@@ -121,6 +124,11 @@ func writeParts(dir string, d *peel.Decomposition, force bool) ([]extracted, err
 	}
 	for _, part := range d.Extra {
 		list = append(list, file{strings.TrimPrefix(filepath.Base(part.Name), "."), part.Origin, [][]byte{part.Data}})
+	}
+	if layers {
+		for i, l := range p.Layers {
+			list = append(list, file{fmt.Sprintf("layer.%d.%s", i, l.Kind), l.Name, [][]byte{l.Data}})
+		}
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err

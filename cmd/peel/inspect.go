@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/inspect"
 )
 
@@ -17,7 +18,8 @@ func (a *app) inspectCommand() *cobra.Command {
 		Long: `Show what an image is made of: kinds, sections, sizes, digests, signers, kernel
 version and boot protocol of each layer. Nothing is judged: see 'peel verify'.
 
-IMAGE is a file, or - for standard input. No privilege is needed.`,
+IMAGE is a file, or - for standard input. No privilege is needed. The form of --json is documented in
+docs/inspect-json.md.`,
 		Example: "  peel inspect /efi/EFI/Linux/linux.efi\n  peel inspect --json vmlinuz.efi | jq .layer.kernel.version",
 		GroupID: "look",
 		Args:    cobra.ExactArgs(1),
@@ -27,7 +29,7 @@ IMAGE is a file, or - for standard input. No privilege is needed.`,
 				return err
 			}
 			defer im.Close()
-			r := inspect.Describe(args[0], im.Bytes(), inspect.Options{Limit: limit})
+			r := inspect.Describe(args[0], im.Bytes(), inspect.Options{Limit: limit, Digests: a.json})
 			if a.json {
 				err = printJSON(a.out, r)
 			} else {
@@ -35,6 +37,10 @@ IMAGE is a file, or - for standard input. No privilege is needed.`,
 			}
 			if err != nil {
 				return err
+			}
+			// An addon or a container is worth a look although nothing boots it.
+			if in := im.Info(); in.Kind != image.KindUnknown && in.Err == nil {
+				return nil
 			}
 			return im.Check()
 		},

@@ -25,6 +25,11 @@ kernel starts at once.`,
 			if err != nil {
 				return err
 			}
+			if kexec.StatusOf(m).Loaded.Or(true) {
+				if err := extendBeforeExec(a); err != nil {
+					return err
+				}
+			}
 			return (&kexec.Client{Machine: m, Log: a.logger()}).Exec(cmd.Context(), o)
 		},
 	}
@@ -44,7 +49,10 @@ func (a *app) unloadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return (&kexec.Client{Machine: m, Log: a.logger()}).Unload(crash)
+			if err := (&kexec.Client{Machine: m, Log: a.logger()}).Unload(crash); err != nil || crash {
+				return err
+			}
+			return forgetMeasurements(a)
 		},
 	}
 	cmd.Flags().BoolVar(&crash, "crash", false, "drop the crash kernel")

@@ -12,6 +12,8 @@ import (
 	"github.com/peelboot/peel"
 	"github.com/peelboot/peel/boot"
 	"github.com/peelboot/peel/image"
+	"github.com/peelboot/peel/image/fdt"
+	"github.com/peelboot/peel/image/hwid"
 	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/machine"
 	"github.com/peelboot/peel/trust"
@@ -24,7 +26,11 @@ type loadFlags struct {
 	appended string
 	cmdline  string
 	reuse    bool
+	addons   []string
+	alone    bool
+	volume   string
 	profile  string
+	hwids    []string
 	parser   string
 	crash    bool
 	dtb      string
@@ -32,7 +38,10 @@ type loadFlags struct {
 	noEFI    bool
 	min, max uint64
 
-	parts []*peel.Part
+	measure kexecMeasure
+
+	parts  []*peel.Part
+	nearby *peel.Nearby
 }
 
 func (f *loadFlags) add(cmd *cobra.Command) {
@@ -42,7 +51,11 @@ func (f *loadFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.appended, "append", "", "add `TEXT` to the command line")
 	fs.StringVar(&f.cmdline, "cmdline", "", "use `TEXT` instead of the image's command line; @FILE reads it from a file, which may be signed")
 	fs.BoolVar(&f.reuse, "reuse-cmdline", false, "use the running kernel's command line instead of the image's")
+	fs.StringArrayVar(&f.addons, "addon", nil, "extend the image by the addon in `FILE` (repeatable)")
+	fs.BoolVar(&f.alone, "no-beside", false, "take no addons, credentials and extensions from beside the image")
+	fs.StringVar(&f.volume, "esp", "", "the image's volume is mounted at `DIR` (default: above the directory EFI it lies in)")
 	fs.StringVar(&f.profile, "profile", "", "boot the `PROFILE` with this number or ID")
+	fs.StringArrayVar(&f.hwids, "hwid", nil, "choose the device tree for the machine with this hardware `ID` instead of this one (repeatable, the first that matches counts)")
 	fs.StringVar(&f.parser, "parser", "", "ask the parser programs in container `FILE` before the stock ones")
 	fs.BoolVar(&f.crash, "crash", false, "load the kernel that a panic starts")
 	fs.StringVar(&f.dtb, "dtb", "", "hand over the device tree in `FILE`")
@@ -66,13 +79,24 @@ func (f *loadFlags) loadOptions() (peel.LoadOptions, error) {
 }
 
 // additions reads what comes from outside the image.
-func (f *loadFlags) additions(cmd *cobra.Command, m *machine.Machine) (peel.Additions, error) {
+func (f *loadFlags) additions(cmd *cobra.Command, m *machine.Machine, im *peel.Image) (peel.Additions, error) {
 	var add peel.Additions
-	if f.reuse && cmd.Flags().Changed("cmdline") {
-		return add, usagef("--cmdline and --reuse-cmdline exclude each other")
+	for _, name := range f.addons {
+		p, err := f.open(name)
+		if err != nil {
+			return add, err
+		}
+		add.Addons = append(add.Addons, p.File)
 	}
-	for _, path := range f.initrds {
-		p, err := f.open(path)
+	if !f.alone {
+		var err error
+		if f.nearby, err = im.Nearby(); err != nil {
+			return add, fmt.Errorf("beside the image (--no-beside leaves it alone): %w", err)
+		}
+		add.Nearby = f.nearby
+	}
+	for _, name := range f.initrds {
+		p, err := f.open(name)
 		if err != nil {
 			return add, err
 		}
@@ -119,6 +143,9 @@ func (f *loadFlags) close() {
 	for _, p := range f.parts {
 		p.Close()
 	}
+	if f.nearby != nil {
+		f.nearby.Close()
+	}
 }
 
 // reusable drops what a boot loader put on the running kernel's command line
@@ -143,9 +170,13 @@ func (a *app) loadCommand() *cobra.Command {
 		Long: `Read IMAGE once, judge it, take it apart and load the kernel inside, with the image's
 own initrd and command line. The running system goes on until 'peel exec'.
 
-What is added here (--initrd, --append, --cmdline) is not covered by the image's signature: under
---policy enforce it is refused unless it has a signature of its own (FILE.sig, FILE.p7s, or an IMA
-signature); under --policy warn it is named and used.`,
+What is added here (--addon, --initrd, --append, --cmdline) is not covered by the image's signature:
+under --policy enforce it is refused unless it has a signature of its own (in the addon, FILE.sig,
+FILE.p7s, or an IMA signature); under --policy warn it is named and used.
+
+What lies beside a unified kernel image is added as its own stub would add it: IMAGE.extra.d/*.addon.efi,
+*.cred, *.raw, *.confext.raw, and those for all images in loader/ of the same volume. Each file needs a
+signature in the same way; those that may not be used are left out and named.`,
 		Example: `  peel load linux.efi --cert db.pem
   peel load vmlinuz.efi --initrd initrd.img --append "root=/dev/vda2" --policy warn
   peel load linux.efi --dry-run                # everything but the system call`,
@@ -162,6 +193,9 @@ signature); under --policy warn it is named and used.`,
 					return a.printLoad(b, l, dry, err)
 				}
 				l, err := b.Load(&kexec.Client{Machine: m, Log: a.logger()}, o)
+				if err == nil && !f.crash {
+					err = f.measure.commit(a)
+				}
 				if err != nil {
 					return err
 				}
@@ -171,6 +205,7 @@ signature); under --policy warn it is named and used.`,
 	}
 	a.jsonFlag(cmd)
 	f.add(cmd)
+	f.measure.add(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "do everything but the system call, and say what would be loaded")
 	return cmd
 }
@@ -178,6 +213,9 @@ signature); under --policy warn it is named and used.`,
 // prepare makes the image ready to boot and calls use with it.
 func (f *loadFlags) prepare(a *app, cmd *cobra.Command, path string, use func(*machine.Machine, *peel.Boot) error) error {
 	defer f.close()
+	if f.reuse && cmd.Flags().Changed("cmdline") {
+		return usagef("--cmdline and --reuse-cmdline exclude each other")
+	}
 	m, err := a.machine()
 	if err != nil {
 		return err
@@ -186,15 +224,15 @@ func (f *loadFlags) prepare(a *app, cmd *cobra.Command, path string, use func(*m
 	if err != nil {
 		return err
 	}
-	add, err := f.additions(cmd, m)
-	if err != nil {
-		return err
-	}
 	im, err := peel.Open(path, o)
 	if err != nil {
 		return err
 	}
 	defer im.Close()
+	add, err := f.additions(cmd, m, im)
+	if err != nil {
+		return err
+	}
 	b, err := im.Prepare(cmd.Context(), add)
 	if b != nil {
 		defer b.Close()
@@ -203,12 +241,22 @@ func (f *loadFlags) prepare(a *app, cmd *cobra.Command, path string, use func(*m
 		return err
 	}
 	warnReport(a.err, b.Report)
+	for _, l := range b.LeftOut {
+		fmt.Fprintf(a.err, "peel: warning: %s is left out: %s\n", oneLine(l.Name), oneLine(l.Err.Error()))
+	}
+	if err := f.measure.plan(a, im, f.profile, f.crash, b); err != nil {
+		return err
+	}
 	return use(m, b)
 }
 
 // options are those for opening the image.
 func (f *loadFlags) options(a *app, m *machine.Machine) (peel.Options, error) {
-	o := peel.Options{Beside: true, Profile: f.profile, Crash: f.crash, Logger: a.logger()}
+	o := peel.Options{Beside: true, Profile: f.profile, Volume: f.volume, Crash: f.crash, Logger: a.logger()}
+	var err error
+	if o.HWIDs, o.Compatible, err = f.hardware(m); err != nil {
+		return o, err
+	}
 	if f.parser != "" {
 		p, err := f.open(f.parser)
 		if err != nil {
@@ -216,9 +264,31 @@ func (f *loadFlags) options(a *app, m *machine.Machine) (peel.Options, error) {
 		}
 		o.Programs = p.Data
 	}
-	var err error
 	o.Verifier, err = f.judge.verifier(a, m)
 	return o, err
+}
+
+// hardware tells by what an image may choose a device tree: hardware ids, and
+// what the machine's own tree says it is.
+func (f *loadFlags) hardware(m *machine.Machine) (ids [][16]byte, compatible string, err error) {
+	if len(f.hwids) > 0 {
+		for _, s := range f.hwids {
+			id, err := hwid.Parse(s)
+			if err != nil {
+				return nil, "", usageError{fmt.Errorf("--hwid: %w", err)}
+			}
+			ids = append(ids, id)
+		}
+		return ids, "", nil
+	}
+	if b, ok := m.FDT.Get(); ok {
+		if t, err := fdt.Parse(b); err == nil {
+			if all, err := t.Root.Texts("compatible"); err == nil && len(all) > 0 {
+				compatible = all[0]
+			}
+		}
+	}
+	return hwid.ForMatching(m.SMBIOS.Fields.Value), compatible, nil
 }
 
 // loaded is what load says in JSON.
@@ -228,12 +298,21 @@ type loaded struct {
 	Arch    image.Arch    `json:"arch"`
 	Kernel  loadedPart    `json:"kernel"`
 	Initrds []loadedPart  `json:"initrds,omitempty"`
+	DTB     *loadedPart   `json:"dtb,omitempty"`
+	Overlay []loadedPart  `json:"dtb_overlays,omitempty"`
 	Cmdline string        `json:"cmdline"`
 	Call    string        `json:"system_call"`
 	Reason  string        `json:"system_call_reason"`
+	LeftOut []leftOut     `json:"left_out,omitempty"`
 	Problem string        `json:"problem,omitempty"`
 	Plan    *boot.Plan    `json:"plan,omitempty"`
 	Report  *trust.Report `json:"report"`
+}
+
+// leftOut is a file beside the image that is not used.
+type leftOut struct {
+	File   string `json:"file"`
+	Reason string `json:"reason"`
 }
 
 type loadedPart struct {
@@ -259,6 +338,15 @@ func (a *app) printLoad(b *peel.Boot, choice *peel.Loaded, dry bool, problem err
 	for _, part := range p.RAMDisk() {
 		l.Initrds = append(l.Initrds, loadedPart{part.Origin, len(part.Data), part.Outside})
 	}
+	if p.DTB != nil {
+		l.DTB = &loadedPart{p.DTB.Origin, len(p.DTB.Data), p.DTB.Outside}
+	}
+	for _, part := range p.DTBOverlays {
+		l.Overlay = append(l.Overlay, loadedPart{part.Origin, len(part.Data), part.Outside})
+	}
+	for _, o := range b.LeftOut {
+		l.LeftOut = append(l.LeftOut, leftOut{o.Name, o.Err.Error()})
+	}
 	if a.json {
 		return printJSON(a.out, l)
 	}
@@ -272,12 +360,21 @@ func writeLoad(w io.Writer, b *peel.Boot, l loaded) {
 	}
 	line("verified", "%s: %s", b.Report.Verdict, oneLine(b.Report.Reason))
 	line("kernel", "%s, %s, %s", oneLine(l.Kernel.Origin), size(uint64(l.Kernel.Size)), l.Arch)
-	for _, p := range l.Initrds {
+	part := func(name string, p loadedPart) {
 		note := ""
 		if p.Outside {
 			note = " (from outside the image)"
 		}
-		line("initrd", "%s, %s%s", oneLine(p.Origin), size(uint64(p.Size)), note)
+		line(name, "%s, %s%s", oneLine(p.Origin), size(uint64(p.Size)), note)
+	}
+	for _, p := range l.Initrds {
+		part("initrd", p)
+	}
+	if l.DTB != nil {
+		part("dtb", *l.DTB)
+	}
+	for _, p := range l.Overlay {
+		part("overlay", p)
 	}
 	line("cmdline", "%s", oneLine(l.Cmdline))
 	if l.DryRun {

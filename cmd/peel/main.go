@@ -61,7 +61,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	if !errors.As(err, &told) {
 		fmt.Fprintf(errw, "peel: %v\n", err)
 	}
-	if code == exitUsage {
+	var status statusError
+	if code == exitUsage && !errors.As(err, &status) {
 		fmt.Fprintln(errw, "Try 'peel --help'.")
 	}
 	return code
@@ -84,9 +85,21 @@ type toldError struct{ err error }
 func (e toldError) Error() string { return e.err.Error() }
 func (e toldError) Unwrap() error { return e.err }
 
+// statusError carries the exit status of a verb that has its own.
+type statusError struct {
+	code int
+	err  error
+}
+
+func (e statusError) Error() string { return e.err.Error() }
+func (e statusError) Unwrap() error { return e.err }
+
 func exitCode(err error) int {
 	var usage usageError
+	var status statusError
 	switch {
+	case errors.As(err, &status):
+		return status.code
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, trust.ErrRefused):
@@ -131,6 +144,7 @@ machine cannot (no kexec, no permission).`,
 	root.AddGroup(
 		&cobra.Group{ID: "look", Title: "Look at images:"},
 		&cobra.Group{ID: "boot", Title: "Boot them:"},
+		&cobra.Group{ID: "make", Title: "Make and sign them:"},
 		&cobra.Group{ID: "other", Title: "Other:"},
 	)
 	root.SetHelpCommandGroupID("other")
@@ -148,6 +162,7 @@ func (a *app) verbs() []*cobra.Command {
 		a.inspectCommand(),
 		a.verifyCommand(),
 		a.extractCommand(),
+		a.diffCommand(),
 		a.planCommand(),
 		a.loadCommand(),
 		a.execCommand(),
@@ -155,6 +170,11 @@ func (a *app) verbs() []*cobra.Command {
 		a.statusCommand(),
 		a.tryCommand(),
 		a.doctorCommand(),
+		a.buildCommand(),
+		a.editCommand(),
+		a.signCommand(),
+		a.keygenCommand(),
+		a.measureCommand(),
 		a.parserCommand(),
 		a.versionCommand(),
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/internal/sealed"
 	"github.com/peelboot/peel/machine"
 	"github.com/peelboot/peel/vm"
 )
@@ -45,7 +46,7 @@ names none. With --expect, succeed as soon as the console shows a text, and fail
 				}
 			}
 			return f.prepare(a, cmd, args[0], func(_ *machine.Machine, b *peel.Boot) error {
-				return t.boot(a, cmd, b, want)
+				return t.boot(a, cmd, b, f.dtb != "", want)
 			})
 		},
 	}
@@ -60,7 +61,7 @@ names none. With --expect, succeed as soon as the console shows a text, and fail
 	return cmd
 }
 
-func (t *tryFlags) boot(a *app, cmd *cobra.Command, b *peel.Boot, want *regexp.Regexp) error {
+func (t *tryFlags) boot(a *app, cmd *cobra.Command, b *peel.Boot, dtb bool, want *regexp.Regexp) error {
 	console, err := vm.ConsoleName(b.Payload.Arch)
 	if err != nil {
 		return err
@@ -70,14 +71,35 @@ func (t *tryFlags) boot(a *app, cmd *cobra.Command, b *peel.Boot, want *regexp.R
 		line = strings.TrimSpace(line + " console=" + console)
 		fmt.Fprintf(a.err, "peel: console=%s is added to the command line, which names no console\n", console)
 	}
+	kernel, err := b.Kernel()
+	if err != nil {
+		return err
+	}
+	ramdisk, err := b.RAMDisk()
+	if err != nil {
+		return err
+	}
 	c := vm.Config{
 		Arch: b.Payload.Arch, QEMU: t.qemu, Accel: t.accel, MemoryMiB: t.memory, CPUs: t.cpus,
-		Kernel: vm.FilePath(0), Cmdline: line, Files: []*os.File{b.Kernel()},
+		Kernel: vm.FilePath(0), Cmdline: line, Files: []*os.File{kernel},
 		Console: a.out, Input: a.in,
 	}
-	if b.RAMDisk() != nil {
+	if ramdisk != nil {
 		c.Initrd = vm.FilePath(len(c.Files))
-		c.Files = append(c.Files, b.RAMDisk())
+		c.Files = append(c.Files, ramdisk)
+	}
+	switch {
+	case b.Payload.DTB == nil:
+	case dtb:
+		tree, err := sealed.Concat("dtb", 1, b.Payload.DTB.Data)
+		if err != nil {
+			return err
+		}
+		defer tree.Close()
+		c.DTB = vm.FilePath(len(c.Files))
+		c.Files = append(c.Files, tree.File())
+	default:
+		fmt.Fprintln(a.err, "peel: the image's device tree is left out: it does not describe this virtual machine")
 	}
 	m, err := vm.Start(cmd.Context(), c)
 	if err != nil {

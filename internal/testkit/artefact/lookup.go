@@ -166,7 +166,7 @@ func (c *Cache) SnakeoilKey() (key, cert string, err error) {
 	return key, cert, err
 }
 
-// Root returns the root directory of a unit whose programs run inside a guest ("guest-arm64"), or of the tools ("tools").
+// Root returns the root directory of a unit whose programs run inside a guest ("kexec-tools-arm64"), or of the tools ("tools").
 func (c *Cache) Root(unit string) (string, error) {
 	if !c.Have(unit) {
 		return "", fmt.Errorf("unit %s: %w", unit, ErrMissing)

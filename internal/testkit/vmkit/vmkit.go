@@ -98,7 +98,7 @@ type Run struct {
 // Start starts a machine that ends with the test, alone on this computer: machines of other tests wait.
 func Start(t testing.TB, c vm.Config) *vm.Machine {
 	t.Helper()
-	release := alone(t)
+	release := Alone(t)
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	m, err := vm.Start(ctx, c)
 	if err != nil {
@@ -165,9 +165,9 @@ func (r *Run) Result(step string) *guest.Result {
 	return nil
 }
 
-// alone takes a lock that all machines of all tests on this computer share: emulators that compete for processors only
+// Alone takes a lock that all machines of all tests on this computer share: emulators that compete for processors only
 // make each other's guests time out.
-func alone(t testing.TB) (release func()) {
+func Alone(t testing.TB) (release func()) {
 	t.Helper()
 	c, err := artefact.Open()
 	if err != nil {

@@ -3,6 +3,8 @@
 package boot
 
 import (
+	"cmp"
+	"debug/elf"
 	"encoding/binary"
 	"path/filepath"
 	"strings"
@@ -20,18 +22,26 @@ var goarch = map[image.Arch]string{image.ArchX86_64: "amd64", image.ArchARM64: "
 
 const secondArchive = "from the second archive\n"
 
-// kexecCase is a machine whose kernel, always 6.12, starts a second one
+// kexecCase is a machine whose kernel, 6.12 if not given, starts a second one
 // through a plan and kexec_load.
 type kexecCase struct {
 	name   string
 	config vm.Config
 	kernel []byte // started by kexec
-	args   []string
+	// wrap puts the kernel into an image, a UKI for instance, with an initial
+	// RAM disk and a command line, if it takes any; what it returns false
+	// for is given to peel beside the image.
+	wrap func(t *testing.T, kernel, initrd []byte, cmdline string) (image []byte, all bool)
+	args []string
+	// cmdline is added to the command lines of all kernels.
+	cmdline []string
 	// last is what the last kernel does, with files.
 	last  guest.Script
 	files []testkit.File
 	// crash starts the second kernel by a panic.
 	crash bool
+	// file loads by kexec_file_load instead.
+	file bool
 	// again lets the second kernel start a third one.
 	again bool
 }
@@ -41,17 +51,20 @@ type kexecCase struct {
 func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	t.Helper()
 	arch := c.config.Arch
-	cmdline := vmkit.Cmdline(t, arch, "peel.kexec=1")
+	cmdline := vmkit.Cmdline(t, arch, append(c.cmdline, "peel.kexec=1")...)
+	call := "segments"
+	if c.file {
+		call = "file"
+	}
 	load := guest.Step{Name: "load", Argv: append([]string{
-		"/bin/peel", "load", "/kernel", "--policy", "warn", "--syscall", "segments",
-		"--initrd", "/initrd1", "--initrd", "/initrd2", "--cmdline", cmdline,
+		"/bin/peel", "load", "/kernel", "--policy", "warn", "--syscall", call, "--initrd", "/initrd2",
 	}, c.args...)}
-	steps := []guest.Step{load, {Name: "exec", Argv: []string{"/bin/peel", "exec", "--force"}}}
-	c.config.Cmdline = vmkit.Cmdline(t, arch)
+	exec := guest.Step{Name: "exec", Argv: []string{"/bin/peel", "exec", "--force"}}
+	c.config.Cmdline = vmkit.Cmdline(t, arch, c.cmdline...)
 	if c.crash {
 		load.Argv = append(load.Argv, "--crash")
-		steps = []guest.Step{load, {Name: "status", Argv: []string{"/bin/peel", "status"}}}
-		c.config.Cmdline = vmkit.Cmdline(t, arch, "crashkernel=256M")
+		exec = guest.Step{Name: "status", Argv: []string{"/bin/peel", "status"}}
+		c.config.Cmdline = vmkit.Cmdline(t, arch, append(c.cmdline, "crashkernel=256M")...)
 	}
 
 	archive := testkit.Plain("initrd2", testkit.Initramfs(t, testkit.Plain("archive", []byte(secondArchive))))
@@ -63,10 +76,19 @@ func (c kexecCase) run(t *testing.T) *vmkit.Run {
 		names = []string{"second", "first"}
 	}
 	for _, name := range names {
-		initrd = vmkit.Initramfs(t, arch, guest.Script{Name: name, Steps: steps, Panic: c.crash},
-			vmkit.Peel(t, arch), archive, testkit.Plain("kernel", c.kernel), testkit.Plain("initrd1", initrd))
+		step, img, all := load, c.kernel, false
+		if c.wrap != nil {
+			img, all = c.wrap(t, c.kernel, initrd, cmdline)
+		}
+		files := []testkit.File{vmkit.Peel(t, arch), archive, testkit.Plain("kernel", img)}
+		if !all {
+			files = append(files, testkit.Plain("initrd1", initrd))
+			// Its own initrd comes first, as in an image that holds one.
+			step.Argv = append([]string{step.Argv[0], "load", "--initrd", "/initrd1", "--cmdline", cmdline}, step.Argv[2:]...)
+		}
+		initrd = vmkit.Initramfs(t, arch, guest.Script{Name: name, Steps: []guest.Step{step, exec}, Panic: c.crash}, files...)
 	}
-	c.config.Kernel = testkit.Kernel(t, goarch[arch], "6.12")
+	c.config.Kernel = cmp.Or(c.config.Kernel, testkit.Kernel(t, goarch[arch], "6.12"))
 	c.config.Initrd = testkit.WriteFile(t, "initrd", initrd)
 	c.config.MemoryMiB = 1024
 	run := vmkit.Boot(t, c.config, "last")
@@ -90,6 +112,14 @@ func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	return run
 }
 
+// withFirmware is a machine with UEFI.
+func withFirmware(t *testing.T, arch image.Arch) vm.Config {
+	t.Helper()
+	c := vmkit.Config(t, arch)
+	c.Firmware = vmkit.Firmware(t, arch, false)
+	return c
+}
+
 func kernel(t *testing.T, arch, series string) []byte {
 	t.Helper()
 	return testkit.ReadFile(t, testkit.Kernel(t, arch, series))
@@ -109,14 +139,14 @@ func vmlinux(t *testing.T, bzImage []byte) []byte {
 	return testkit.ReadFile(t, out)
 }
 
-// elfOf puts an arm64 Image into an ELF executable with one segment at the
-// virtual address of a kernel.
-func elfOf(image []byte) []byte {
-	const virt, size = 0xffff800080000000, 64 + 56
+// elfOf puts an Image into an ELF executable with one segment at the virtual
+// address of a kernel.
+func elfOf(machine elf.Machine, virt uint64, image []byte) []byte {
+	const size = 64 + 56
 	le := binary.LittleEndian
 	b := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, size-7)...)
 	le.PutUint16(b[16:], 2)
-	le.PutUint16(b[18:], 183)
+	le.PutUint16(b[18:], uint16(machine))
 	le.PutUint64(b[24:], virt)
 	le.PutUint64(b[32:], 64)
 	le.PutUint16(b[54:], 56)
@@ -136,6 +166,7 @@ func TestVMKexecLoadX86(t *testing.T) {
 		{name: "new", kernel: kernel(t, "amd64", "new")},
 		{name: "vmlinux", kernel: vmlinux(t, debian)},
 		{name: "high", kernel: debian, args: []string{"--mem-min", "0x20000000"}},
+		{name: "UKI, twice", kernel: debian, wrap: ukiOf("amd64"), again: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.config = vmkit.Config(t, image.ArchX86_64)
@@ -144,12 +175,12 @@ func TestVMKexecLoadX86(t *testing.T) {
 	}
 }
 
-// On UEFI, kernels of the second and third generation read and write
-// variables.
+// On UEFI, kernels of the second and third generation, each from a UKI, read
+// and write variables.
 func TestVMKexecLoadUEFI(t *testing.T) {
 	k := testkit.KernelImage(t, "amd64", "6.12")
 	const name = "/sys/firmware/efi/efivars/PeelTest-2f0d0f3a-9f0b-4f6e-8f0e-7f6d5e4c3b2a"
-	c := kexecCase{config: vmkit.Config(t, image.ArchX86_64), kernel: testkit.ReadFile(t, k.Path), again: true}
+	c := kexecCase{config: vmkit.Config(t, image.ArchX86_64), kernel: testkit.ReadFile(t, k.Path), wrap: ukiOf("amd64"), again: true}
 	c.config.Firmware = vmkit.Firmware(t, image.ArchX86_64, false)
 	c.files = []testkit.File{testkit.Plain("efivarfs.ko", testkit.Module(t, k, "efivarfs"))}
 	c.last.Modules = []string{"/efivarfs.ko"}
@@ -181,46 +212,37 @@ func TestVMKexecLoadUEFI(t *testing.T) {
 func TestVMKexecLoadARM64(t *testing.T) {
 	debian := kernel(t, "arm64", "6.12")
 	for _, c := range []kexecCase{
-		{name: "dtb", kernel: debian},
-		{name: "uefi", kernel: debian, config: vm.Config{Firmware: vmkit.Firmware(t, image.ArchARM64, false)}},
-		{name: "vmlinux", kernel: elfOf(debian)},
+		{name: "Image, twice", kernel: debian, again: true},
+		{name: "zboot", kernel: debian, wrap: justZboot},
+		{name: "vmlinux", kernel: elfOf(elf.EM_AARCH64, 0xffff800080000000, debian)},
+		{name: "UKI on UEFI", kernel: debian, wrap: ukiOf("arm64"), config: withFirmware(t, image.ArchARM64)},
+		{name: "UKI of zboot on UEFI", kernel: debian, wrap: ukiOfZboot, config: withFirmware(t, image.ArchARM64)},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			firmware := c.config.Firmware
-			c.config = vmkit.Config(t, image.ArchARM64)
-			c.config.Firmware = firmware
-			c.last.Steps = []guest.Step{{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}}}
-			run := c.run(t)
-			if acpi := strings.Contains(run.Result("acpi").Stdout, "APIC "); acpi != (firmware != nil) {
-				t.Errorf("last kernel has ACPI: %v, want %v", acpi, firmware != nil)
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { c.runARM64(t) })
+	}
+}
+
+func (c kexecCase) runARM64(t *testing.T) {
+	t.Helper()
+	if c.config.Arch == "" {
+		c.config = vmkit.Config(t, image.ArchARM64)
+	}
+	c.last.Steps = []guest.Step{{Name: "acpi", Argv: []string{"@ls", "/sys/firmware/acpi/tables"}}}
+	run := c.run(t)
+	if acpi, want := strings.Contains(run.Result("acpi").Stdout, "APIC "), c.config.Firmware != nil; acpi != want {
+		t.Errorf("last kernel has ACPI: %v, want %v", acpi, want)
 	}
 }
 
 func TestVMKexecLoadRISCV64(t *testing.T) {
-	c := kexecCase{config: vmkit.Config(t, image.ArchRISCV64), kernel: kernel(t, "riscv64", "6.12")}
-	c.run(t)
-}
-
-// A panic lands in the crash kernel, which shows the memory of the first.
-func TestVMCrash(t *testing.T) {
-	for _, arch := range []image.Arch{image.ArchX86_64, image.ArchARM64} {
-		t.Run(string(arch), func(t *testing.T) {
-			c := kexecCase{config: vmkit.Config(t, arch), kernel: kernel(t, goarch[arch], "6.12"), crash: true}
-			c.files = []testkit.File{testkit.Exec(t, "bin/showcore", testkit.BuildBinary(t, "./internal/vmtest/boot/showcore", goarch[arch]))}
-			c.last.Steps = []guest.Step{{Name: "core", Argv: []string{"/bin/showcore", "/proc/vmcore"}}}
-			run := c.run(t)
-			one, two := run.Boot("first"), run.Boot("last")
-			if two.MemTotalKB > 300<<10 {
-				t.Errorf("crash kernel has %d kB, want no more than its region and the first megabyte", two.MemTotalKB)
-			}
-			core := run.Result("core")
-			for _, want := range []string{"ET_CORE", "PT_NOTE", "PT_LOAD", "OSRELEASE " + one.Release + "\n"} {
-				if !strings.Contains(core.Stdout, want) {
-					t.Errorf("/proc/vmcore lacks %q: %s%s", want, core.Stdout, core.Stderr)
-				}
-			}
+	debian := kernel(t, "riscv64", "6.12")
+	for _, c := range []kexecCase{
+		{name: "Image", kernel: debian},
+		{name: "vmlinux", kernel: elfOf(elf.EM_RISCV, 0xffffffff80000000, debian)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.config = vmkit.Config(t, image.ArchRISCV64)
+			c.run(t)
 		})
 	}
 }

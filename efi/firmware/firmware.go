@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package firmware
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/peelboot/peel/image"
+)
+
+// Errors of this package.
+var (
+	// ErrImage means an image that cannot be loaded.
+	ErrImage = errors.New("image cannot be loaded")
+	// ErrMemory means that there is no room for what firmware needs itself.
+	ErrMemory = errors.New("guest memory too small")
+	// ErrCall means that the guest called what is no service.
+	ErrCall = errors.New("not a service")
+	// ErrPlatform wraps failures of the Platform.
+	ErrPlatform = errors.New("platform failed")
+)
+
+// Call is a service call for a trace.
+type Call struct {
+	Name   string
+	Args   []string
+	Status Status
+	// Note says what came of it, such as an address, or why a pointer was
+	// refused.
+	Note string
+}
+
+// Variable is an EFI variable (UEFI, section 8.2).
+type Variable struct {
+	Name       string
+	GUID       GUID
+	Attributes uint32
+	Data       []byte
+}
+
+// Config is what a guest gets. RAM is Regions of type Conventional and of
+// others that Backed names.
+type Config struct {
+	Arch image.Arch
+	// Regions is the memory map, sorted and disjoint. Only Conventional is
+	// allocated from.
+	Regions []Region
+	// LoadOptions is the command line for the image.
+	LoadOptions string
+	// Initrds are offered, one after the other, each from a multiple of four
+	// bytes on, through LoadFile2.
+	Initrds [][]byte
+	// Dir is the file system that the image was loaded from, and Path the
+	// name of the image in it, with slashes. nil is none.
+	Dir  fs.FS
+	Path string
+	// DTB is the device tree to publish, nil for none.
+	DTB []byte
+	// Variables is what GetVariable finds at first.
+	Variables []Variable
+	// Random is where RNG takes its bytes from.
+	Random io.Reader
+	// Verify judges images that the guest loads from Dir, or after it has
+	// read something from there.
+	Verify func(image []byte) error
+	// VerifyFile judges other files of Dir before the guest reads them; nil
+	// lets it read none.
+	VerifyFile func(name string, data []byte) error
+	// Console gets the text that the guest prints, as it comes.
+	Console func(text string)
+	// Trace gets each call, nil for none.
+	Trace func(Call)
+}
+
+// Firmware serves one guest. It is to be used by one goroutine.
+type Firmware struct {
+	cfg   Config
+	p     Platform
+	mem   []byte
+	ram   []Region
+	trace func(Call)
+
+	regions []Region
+	mapKey  uint64
+	own     []Region
+	code    []Region // what is executable
+	// allocations are those of types for code.
+	allocations []Region
+	arena       map[MemoryType]*arena
+	pool        map[uint64]piece
+	poolFree    map[poolClass][]uint64
+
+	services    []service
+	slots       uint64 // address of the pages with the services' code
+	systemTable uint64
+	bootTable   uint64
+	calls       map[string]int
+	count       int
+
+	handles    []*handle
+	nextHandle uint64
+	images     []*loaded
+	frames     []frame
+	callouts   []callout
+	tables     []table
+	tablesAt   uint64
+	vars       []Variable
+	written    []Variable
+	console    []byte
+	initrd     uint64 // size in bytes
+	external   bool   // the guest has read files that nobody verified
+	fs         *fileSystem
+	events     map[uint64]bool
+	monotonic  uint64
+	attributes map[uint64]uint64
+	stalled    uint64
+	fatal      error // ends the guest
+	exited     bool
+	result     Status
+	ended      bool
+}
+
+// New prepares guest memory: tables, services, protocols.
+func New(p Platform, cfg Config) (*Firmware, error) {
+	f := &Firmware{cfg: cfg, p: p, mem: p.Memory(), trace: cfg.Trace, regions: slices.Clone(cfg.Regions), mapKey: 1,
+		arena: map[MemoryType]*arena{}, pool: map[uint64]piece{}, poolFree: map[poolClass][]uint64{},
+		calls: map[string]int{}, events: map[uint64]bool{}, attributes: map[uint64]uint64{}, nextHandle: 1}
+	for i := range f.regions {
+		r := &f.regions[i]
+		if r.Start%pageSize != 0 || r.Size%pageSize != 0 || r.Size == 0 || r.Start+r.Size < r.Start {
+			return nil, fmt.Errorf("%w: region %#x+%#x", ErrMemory, r.Start, r.Size)
+		}
+		if r.Type != Conventional {
+			continue
+		}
+		if r.End() > uint64(len(f.mem)) {
+			return nil, fmt.Errorf("%w: RAM up to %#x of %#x bytes", ErrMemory, r.End(), len(f.mem))
+		}
+		f.ram = append(f.ram, *r)
+	}
+	f.vars = slices.Clone(cfg.Variables)
+	if err := f.build(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// tableHeader writes an EFI_TABLE_HEADER (UEFI, section 4.2); the CRC is of
+// the whole table.
+func tableHeader(b []byte, signature uint64) {
+	le.PutUint64(b, signature)
+	le.PutUint32(b[8:], 2<<16|100) // revision 2.10
+	le.PutUint32(b[12:], uint32(len(b)))
+	le.PutUint32(b[16:], 0)
+	le.PutUint32(b[16:], crc32.ChecksumIEEE(b))
+}
+
+// Signatures of tables (UEFI, sections 4.3 to 4.5).
+const (
+	systemSignature  = 0x5453595320494249 // "IBI SYST"
+	bootSignature    = 0x56524553544f4f42 // "BOOTSERV"
+	runtimeSignature = 0x56524553544e5552 // "RUNTSERV"
+)
+
+func (f *Firmware) build() error {
+	f.services = allServices()
+	if len(f.services) > maxSlots {
+		return fmt.Errorf("%w: %d services", ErrMemory, len(f.services))
+	}
+	at, err := f.allocate(BootServicesCode, slotPages*pageSize, pageSize, 0)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMemory, err)
+	}
+	f.slots = at
+	f.own = append(f.own, Region{Start: at, Size: slotPages * pageSize})
+	natives, err := writeSlots(f.mem[at:at+slotPages*pageSize], f.cfg.Arch, len(f.services))
+	if err != nil {
+		return err
+	}
+	if err := f.p.Code(at, slotPages*pageSize, true, false); err != nil {
+		return fmt.Errorf("%w: %w", ErrPlatform, err)
+	}
+	slot := func(name string) uint64 {
+		if off, ok := natives[name]; ok {
+			return at + off
+		}
+		for i, s := range f.services {
+			if s.name == name {
+				return at + uint64(i)*slotSize
+			}
+		}
+		return 0
+	}
+	objects := func(t MemoryType, b []byte) uint64 {
+		var a uint64
+		if err == nil {
+			a, err = f.newObject(t, b)
+		}
+		return a
+	}
+	functions := func(head []byte, names ...string) []byte {
+		for _, n := range names {
+			if n == "" {
+				head = le.AppendUint64(head, 0)
+				continue
+			}
+			head = le.AppendUint64(head, slot(n))
+		}
+		return head
+	}
+	bs := functions(make([]byte, 24), bootServices()...)
+	tableHeader(bs, bootSignature)
+	f.bootTable = objects(BootServicesData, bs)
+	rt := functions(make([]byte, 24), runtimeServices()...)
+	tableHeader(rt, runtimeSignature)
+	runtime := objects(ACPIReclaim, rt)
+
+	mode := make([]byte, 24) // SIMPLE_TEXT_OUTPUT_MODE: one mode, number 0
+	le.PutUint32(mode, 1)
+	out := functions(nil, textOutput()...)
+	out = le.AppendUint64(out, objects(BootServicesData, mode))
+	conOut := objects(BootServicesData, out)
+	key := f.newEvent()
+	in := functions(nil, "ConIn.Reset", "ConIn.ReadKeyStroke")
+	conIn := objects(BootServicesData, le.AppendUint64(in, key))
+	vendor := objects(ACPIReclaim, utf16z("peel"))
+	console := f.newHandle(proto{guidTextOutput(), conOut}, proto{guidTextInput(), conIn})
+
+	st := make([]byte, 120)
+	le.PutUint64(st[24:], vendor)
+	le.PutUint32(st[32:], 1)
+	le.PutUint64(st[40:], console.id)
+	le.PutUint64(st[48:], conIn)
+	le.PutUint64(st[56:], console.id)
+	le.PutUint64(st[64:], conOut)
+	le.PutUint64(st[72:], console.id)
+	le.PutUint64(st[80:], conOut)
+	le.PutUint64(st[88:], runtime)
+	le.PutUint64(st[96:], f.bootTable)
+	// What a kernel may want after the stub has ended is kept for it.
+	f.tablesAt = objects(ACPIReclaim, make([]byte, maxTables*24))
+	le.PutUint64(st[112:], f.tablesAt)
+	tableHeader(st, systemSignature)
+	f.systemTable = objects(ACPIReclaim, st)
+
+	rng := objects(BootServicesData, functions(nil, "RNG.GetInfo", "RNG.GetRNG"))
+	f.newHandle(proto{guidRNG(), rng})
+	attr := objects(BootServicesData, functions(nil, "MemoryAttribute.Get", "MemoryAttribute.Set", "MemoryAttribute.Clear"))
+	f.newHandle(proto{guidMemoryAttribute(), attr})
+
+	for _, i := range f.cfg.Initrds {
+		f.initrd = (f.initrd + 3) &^ 3
+		f.initrd += uint64(len(i))
+	}
+	if len(f.cfg.Initrds) > 0 {
+		path := objects(BootServicesData, append(vendorMedia(guidInitrdMedia()), endPath()...))
+		lf := objects(BootServicesData, functions(nil, "LoadFile2.LoadFile"))
+		f.newHandle(proto{guidDevicePath(), path}, proto{guidLoadFile2(), lf})
+	}
+	if f.cfg.Dir != nil {
+		path := objects(BootServicesData, append(vendorMedia(guidPeel()), endPath()...))
+		sfs := le.AppendUint64(nil, 0x10000)
+		sfs = functions(sfs, "SimpleFileSystem.OpenVolume")
+		f.fs = &fileSystem{root: f.cfg.Dir, open: map[uint64]*openFile{}, functions: functions(le.AppendUint64(nil, 0x20000), fileFunctions()...)}
+		f.fs.handle = f.newHandle(proto{guidDevicePath(), path}, proto{guidSimpleFileSystem(), objects(BootServicesData, sfs)})
+	}
+	if f.cfg.DTB != nil {
+		// Stubs edit a copy; kernels want no part of it below 2 MiB crossed.
+		dtb, aerr := f.allocate(ACPIReclaim, uint64(len(f.cfg.DTB)), 2<<20, 0)
+		if aerr != nil {
+			return fmt.Errorf("%w: device tree: %w", ErrMemory, aerr)
+		}
+		copy(f.mem[dtb:], f.cfg.DTB)
+		f.setTable(guidDTBTable(), dtb)
+	}
+	// EFI_RT_PROPERTIES_TABLE: no runtime service works later (UEFI 4.6.2).
+	props := objects(ACPIReclaim, []byte{1, 0, 8, 0, 0, 0, 0, 0})
+	f.setTable(guidRTProperties(), props)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMemory, err)
+	}
+	return nil
+}
+
+// ServiceAt tells whether pc is where a service begins.
+func (f *Firmware) ServiceAt(pc uint64) bool {
+	return pc >= f.slots && (pc-f.slots)%slotSize == 0 && (pc-f.slots)/slotSize < uint64(len(f.services))
+}
+
+// Call serves the call of the service at pc, at which the guest stopped. An
+// error ends the guest; whatever the guest itself does wrong is answered with
+// a status.
+func (f *Firmware) Call(pc uint64) error {
+	if !f.ServiceAt(pc) {
+		return fmt.Errorf("call of %#x: %w", pc, ErrCall)
+	}
+	s := &f.services[(pc-f.slots)/slotSize]
+	f.calls[s.name]++
+	f.count++
+	cpu := f.p.CPU()
+	if s.control != nil {
+		return s.control(f, cpu)
+	}
+	c := &call{f: f, args: make([]uint64, len(s.params))}
+	for i := range c.args {
+		v, err := cpu.Arg(i)
+		if err != nil {
+			c.bad = err
+			break
+		}
+		c.args[i] = v
+	}
+	var shown []string
+	if f.trace != nil {
+		shown = f.show(s, c.args)
+	}
+	status := InvalidParameter
+	if c.bad == nil {
+		if f.exited && !s.runtime {
+			status = Unsupported
+			c.notef("boot services are gone")
+		} else {
+			status = s.do(f, c)
+		}
+	}
+	if errors.Is(c.bad, ErrPlatform) {
+		return c.bad
+	}
+	if c.later {
+		f.tracef(s.name, Success, "%s", c.note)
+		return nil
+	}
+	if c.bad != nil {
+		status = InvalidParameter
+		c.notef("%v", c.bad)
+	}
+	if f.trace != nil {
+		f.trace(Call{s.name, shown, status, c.note})
+	}
+	cpu.Return(uint64(status))
+	return f.fatal
+}
+
+// show formats arguments for people.
+func (f *Firmware) show(s *service, args []uint64) []string {
+	var out []string
+	for i, p := range s.params {
+		v := args[i]
+		text := fmt.Sprintf("%#x", v)
+		switch p.kind {
+		case kindGUID:
+			if b, err := f.view(v, 16); err == nil {
+				text = GUID(b).Name()
+			}
+		case kindText:
+			if t, err := f.text(v, 1024); err == nil {
+				text = fmt.Sprintf("%q", t)
+			}
+		case kindType:
+			text = MemoryType(v).String()
+		case kindNumber:
+			text = fmt.Sprint(v)
+		case kindInOut:
+			if b, err := f.view(v, 8); err == nil {
+				text = fmt.Sprintf("&%#x", le.Uint64(b))
+			}
+		case kindHidden:
+			continue
+		}
+		out = append(out, p.name+"="+text)
+	}
+	return out
+}
+
+// Exited tells that boot services are over.
+func (f *Firmware) Exited() bool { return f.exited }
+
+// Ended tells that the first image has returned, with which status.
+func (f *Firmware) Ended() (Status, bool) { return f.result, f.ended }
+
+// Map returns the memory map.
+func (f *Firmware) Map() []Region { return slices.Clone(f.regions) }
+
+// SystemTable returns its address.
+func (f *Firmware) SystemTable() uint64 { return f.systemTable }
+
+// Calls returns how often each service was called.
+func (f *Firmware) Calls() map[string]int { return f.calls }
+
+// Console returns what the guest printed.
+func (f *Firmware) Console() string { return string(f.console) }
+
+// Written returns the variables that the guest set, in order; Data nil means
+// deleted.
+func (f *Firmware) Written() []Variable { return f.written }
+
+// Images returns where the images lie that are loaded.
+func (f *Firmware) Images() []Region {
+	var out []Region
+	for _, i := range f.images {
+		out = append(out, Region{i.base, i.size, LoaderCode, memoryAttributes})
+	}
+	return out
+}
+
+// Code returns what is executable beside the services' own code.
+func (f *Firmware) Code() []Region { return slices.Clone(f.code) }
