@@ -20,6 +20,8 @@ var (
 	// ErrNoVolume means that an image names files on its volume, and it is
 	// not known where that is mounted.
 	ErrNoVolume = errors.New("the volume that the image lies on is not known")
+	// ErrRoute means that the route chosen has no way to do what was asked.
+	ErrRoute = errors.New("not possible on this route")
 	// ErrArch means that the kernel is for another architecture.
 	ErrArch = errors.New("kernel is for another architecture")
 )

@@ -91,11 +91,15 @@ func (b *Boot) Load(c *kexec.Client, o LoadOptions) (*Loaded, error) {
 		}
 		l.Choice = kexec.Choice{Route: kexec.RouteSegments, Reason: "the running kernel has no kexec_file_load"}
 	}
-	segments := make([]kexec.Segment, len(l.Plan.Segments))
-	for i, s := range l.Plan.Segments {
+	return l, loadSegments(c, l.Plan)
+}
+
+func loadSegments(c *kexec.Client, p *boot.Plan) error {
+	segments := make([]kexec.Segment, len(p.Segments))
+	for i, s := range p.Segments {
 		segments[i] = kexec.Segment{Buf: s.Data, Phys: s.Phys, MemSize: s.MemSize}
 	}
-	return l, c.LoadSegments(l.Plan.Entry, segments, l.Plan.Arch, o.Plan.Crash)
+	return c.LoadSegments(p.Entry, segments, p.Arch, p.Crash)
 }
 
 func (b *Boot) loadFile(c *kexec.Client, o LoadOptions) error {

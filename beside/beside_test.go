@@ -193,3 +193,14 @@ func FuzzExtraDir(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkPack(b *testing.B) {
+	data := make([]byte, 16<<20)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Meta().Pack(Member{"x.raw", data}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

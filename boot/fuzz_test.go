@@ -50,6 +50,9 @@ func FuzzImagePlan(f *testing.F) {
 	elf := elf64(183, 0, [4]uint64{0xffff800000000000, 0xffff800000000000, 0x100, 0x1000}, [4]uint64{0xffff800000000800, 0xffff800000001800, 0x10, 0x10})
 	copy(elf[64+2*56:], head)
 	f.Add(elf, "", tree, tree, false)
+	elf = elf64(243, 0, [4]uint64{0, 0xffffffff80000000, 0x100, 0x1000}, [4]uint64{0, 0xffffffff80400000, 0x10, 0x10})
+	copy(elf[64+2*56:], riscv64Image()[:64])
+	f.Add(elf, "", tree, []byte{}, true)
 	f.Fuzz(func(t *testing.T, kernel []byte, cmdline string, dtb, overlay []byte, riscv bool) {
 		h := virt(t)
 		if riscv {

@@ -34,6 +34,9 @@ var (
 	ErrIllegal = errors.New("illegal act of the image")
 	// ErrEnded means that the image ended without starting a kernel.
 	ErrEnded = errors.New("image ended without starting a kernel")
+	// ErrUnsupported means that this system lets no process be run the way
+	// it takes (no ptrace, no executable memfd).
+	ErrUnsupported = process.ErrUnsupported
 	// ErrHandOver means that what was captured is no start of a kernel.
 	ErrHandOver = errors.New("hand-over to the kernel cannot be believed")
 )

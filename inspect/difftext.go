@@ -16,9 +16,12 @@ func (d *Diff) WriteText(w io.Writer) error {
 		p.line("", "a  %s, %s", printable(d.A.Path), bytesize(d.A.Size))
 		p.line("", "b  %s, %s", printable(d.B.Path), bytesize(d.B.Size))
 	}
-	for _, c := range d.Changes {
-		p.line("", "")
-		p.line("", "%-8s %s%s", c.Change, printable(c.Path), whatText(c))
+	for i, c := range d.Changes {
+		// What is known of the image in a section goes with the section.
+		if i == 0 || c.What != WhatLayer || d.Changes[i-1].What != WhatSection || d.Changes[i-1].Path != c.Path {
+			p.line("", "")
+			p.line("", "%-8s %s%s", c.Change, printable(c.Path), whatText(c))
+		}
 		for _, f := range c.Facts {
 			switch {
 			case c.What == WhatSignature:

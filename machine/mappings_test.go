@@ -74,3 +74,16 @@ func TestMappings(t *testing.T) {
 		t.Errorf("Mappings without /proc/kcore = %+v, want unknown", got)
 	}
 }
+
+func FuzzMappings(f *testing.F) {
+	f.Add(kcore([4]uint64{4, 0, 0, 0x1000}, [4]uint64{1, 0xffffffff81000000, 0x1000000, 0x2000000}))
+	f.Add(kcore([4]uint64{1, math.MaxUint64 - 1, 0, 3})[:100])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := ReadFS(fstest.MapFS{"proc/kcore": {Data: b}}).Memory.Mappings
+		for _, m := range got.Value {
+			if m.Last < m.Start || m.Virt+(m.Size()-1) < m.Virt {
+				t.Errorf("Mappings of %x: %v at %#x wraps", b, m.Range, m.Virt)
+			}
+		}
+	})
+}

@@ -67,6 +67,11 @@ func TestBuildCycle(t *testing.T) {
 	testkit.Run(t, dir, "sbverify", "--cert", filepath.Join(k, "db.pem"), at("a.efi"))
 	call(t, append([]string{"build", "uki", "-c", conf, "-o", at("a.efi")}, key...)...).want(t, "build over a file", 1, "exists")
 
+	pcr := []string{"build", "uki", "-c", conf, "--pcr-banks", "sha256"}
+	call(t, append(pcr, "--pcr-private-key", filepath.Join(k, "db.key"), "--phases", "enter-initrd sysinit", "-o", at("p.efi"))...).want(t, "build uki with PCR signatures", 0)
+	call(t, "inspect", at("p.efi")).want(t, "inspect", 0, ".pcrsig", ".pcrpkey")
+	call(t, append(pcr, "--phases", "x", "--pcr-private-key", "/nonexistent", "-o", at("q.efi"))...).want(t, "build uki with a PCR key that is not there", 1, "/nonexistent")
+
 	call(t, "edit", at("a.efi"), "--set", "cmdline=edited line", "-o", at("e.efi"), "--json").want(t, "edit", 0, "dropped")
 	call(t, "verify", at("e.efi"), "--cert", filepath.Join(k, "db.pem")).want(t, "verify the edited one", 3, "not signed")
 	call(t, append([]string{"sign", at("e.efi"), "-o", at("s.efi"), "--hash", "sha384"}, key...)...).want(t, "sign", 0)

@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel/build"
+	"github.com/peelboot/peel/build/sign"
 	"github.com/peelboot/peel/image"
+	"github.com/peelboot/peel/measure/eventlog"
 )
 
 // ukiFlags are the flags of build uki and build addon, named as ukify names
@@ -24,6 +26,8 @@ type ukiFlags struct {
 	dtb, hwids, uname, pcrpkey, pcrsig, profile, arch, stub string
 	initrds, dtbAuto, efifw, sbat, sections, join           []string
 	signKernel                                              bool
+	pcrKeys, phases                                         []string
+	pcrBanks                                                string
 }
 
 func (a *app) buildUKICommand() *cobra.Command {
@@ -44,6 +48,10 @@ kernel inside too unless it is signed already (--sign-kernel=true and =false dec
 	f.addAll(cmd)
 	cmd.Flags().StringVar(&f.linux, "linux", "", "the kernel in `FILE`")
 	cmd.Flags().BoolVar(&f.signKernel, "sign-kernel", false, "sign the kernel inside with the same key")
+	fs := cmd.Flags()
+	fs.StringArrayVar(&f.pcrKeys, "pcr-private-key", nil, "sign the values PCR 11 will have with the RSA key in `FILE` (repeatable)")
+	fs.StringArrayVar(&f.phases, "phases", nil, "boot phase `PATHS` for the --pcr-private-key at the same place, separated by spaces (repeatable)")
+	fs.StringVar(&f.pcrBanks, "pcr-banks", "", "`BANKS` of PCR 11 to sign for, separated by commas (default: all)")
 	cmd.Flags().StringArrayVar(&f.join, "join-profile", nil, "append the profile in `FILE`, made by build addon --profile (repeatable)")
 	return cmd
 }
@@ -122,12 +130,49 @@ func (a *app) buildUKI(cmd *cobra.Command, f *ukiFlags, addon bool) error {
 	case len(sigs) > 0 && (!isSet["sign-kernel"] || f.signKernel):
 		u.SignKernel, u.KeepKernelSignature = sigs, !isSet["sign-kernel"]
 	}
+	if len(f.pcrKeys) > 0 {
+		if err := f.signPCRs(cmd, u); err != nil {
+			return err
+		}
+	}
 	im, err := u.Build(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer im.Close()
 	return a.writeImage(cmd, im, f.path, build.FileOptions{Replace: f.force, Sign: sigs})
+}
+
+// signPCRs makes the section .pcrsig.
+func (f *ukiFlags) signPCRs(cmd *cobra.Command, u *build.UKI) error {
+	if len(f.phases) > len(f.pcrKeys) {
+		return usagef("--phases belongs to the --pcr-private-key at the same place")
+	}
+	var keys []build.PCRKey
+	for i, p := range f.pcrKeys {
+		b, err := readLimited(p, sign.MaxKeyFile)
+		if err != nil {
+			return err
+		}
+		s, err := sign.ParseKey(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		k := build.PCRKey{Signer: s}
+		if i < len(f.phases) {
+			k.Phases = strings.Fields(f.phases[i])
+		}
+		keys = append(keys, k)
+	}
+	var banks []eventlog.Hash
+	for _, s := range strings.FieldsFunc(f.pcrBanks, func(r rune) bool { return r == ',' || r == ' ' }) {
+		h, err := eventlog.ParseHash(s)
+		if err != nil {
+			return usagef("--pcr-banks: %w", err)
+		}
+		banks = append(banks, h)
+	}
+	return u.SignPCRs(cmd.Context(), keys, banks)
 }
 
 // spec turns flags into a description.
@@ -218,7 +263,7 @@ func (a *app) readConfig(cmd *cobra.Command, f *ukiFlags, isSet map[string]bool)
 	one := map[string]*string{
 		"Linux": &f.linux, "OSRelease": &f.osRelease, "Cmdline": &f.cmdline, "Microcode": &f.microcode, "Splash": &f.splash,
 		"DeviceTree": &f.dtb, "HWIDs": &f.hwids, "Uname": &f.uname, "PCRPKey": &f.pcrpkey, "PCRSig": &f.pcrsig, "Profile": &f.profile,
-		"EFIArch": &f.arch, "Stub": &f.stub, "SecureBootPrivateKey": &f.key, "SecureBootCertificate": &f.cert,
+		"EFIArch": &f.arch, "Stub": &f.stub, "PCRBanks": &f.pcrBanks, "SecureBootPrivateKey": &f.key, "SecureBootCertificate": &f.cert,
 	}
 	many := map[string]*[]string{"Initrd": &f.initrds, "DeviceTreeAuto": &f.dtbAuto, "SBAT": &f.sbat, "EFIFirmware": &f.efifw, "Firmware": &f.efifw, "JoinProfile": &f.join}
 	for _, s := range c.UKI {
@@ -243,14 +288,29 @@ func (a *app) readConfig(cmd *cobra.Command, f *ukiFlags, isSet map[string]bool)
 				}
 				isSet["sign-kernel"] = true
 			}
-		case s.Key == "SecureBootSigningTool" || s.Key == "SecureBootCertificateValidity" || s.Key == "PCRBanks":
+		case s.Key == "SecureBootSigningTool" || s.Key == "SecureBootCertificateValidity":
 			// They choose between other programs, or are for other verbs.
 		default:
 			return fmt.Errorf("%s: %s is not supported: peel signs with keys in files", f.config, s.Key)
 		}
 	}
-	if len(c.PCRSignatures) > 0 {
-		fmt.Fprintf(a.err, "peel: %s: PCR signatures are not made here; give them with --pcrsig\n", f.config)
+	if len(f.pcrKeys) > 0 {
+		return nil
+	}
+	for _, p := range c.PCRSignatures {
+		var key, phases string
+		for _, s := range p.Settings {
+			switch s.Key {
+			case "PCRPrivateKey":
+				key = s.Value
+			case "Phases":
+				phases = s.Value
+			}
+		}
+		if key == "" {
+			return fmt.Errorf("%s: [PCRSignature:%s] has no PCRPrivateKey", f.config, p.Name)
+		}
+		f.pcrKeys, f.phases = append(f.pcrKeys, key), append(f.phases, phases)
 	}
 	return nil
 }

@@ -221,3 +221,22 @@ func TestTry(t *testing.T) {
 	call(t, "try", im.uki, "--cert", im.cert, "--expect", "[").want(t, "bad expression", exitUsage)
 	call(t, "try", im.uki, "--cert", im.cert, "--qemu", "/none").want(t, "no QEMU", exitFailed, "/none")
 }
+
+func TestRunRoute(t *testing.T) {
+	im := makeImages(t)
+	root := t.TempDir()
+	recording := filepath.Join(testkit.ModuleDir(t), "machine", "testdata", "x86-bios.tar.gz")
+	if out, err := exec.Command("tar", "-xzf", recording, "-C", root).CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v: %s", err, out)
+	}
+	args := []string{im.uki, "--root", root, "--via", "run"}
+	run := func(verb string, more ...string) outcome { return call(t, append(append([]string{verb}, args...), more...)...) }
+	run("load", "--dry-run", "--cert", im.cert, "--trace").want(t, "run", 0,
+		"ExitBootServices(", "StartImage(", "stub      ", "cmdline   quiet root=LABEL=x", "load would call kexec_load")
+	run("load", "--dry-run", "--cert", im.other).want(t, "run refused", exitRefused, "no list vouches for")
+	run("load", "--dry-run", "--cert", im.cert, "--append", "init=/bin/sh").want(t, "run with an addition", exitRefused, "--append")
+	run("plan", "--policy", "warn", "--append", "debug").want(t, "run with an addition, warn", 0, `command line: "quiet root=LABEL=x debug"`, "kernel at")
+	run("load", "--crash").want(t, "run --crash", exitUsage)
+	run("try").want(t, "try --via run", exitUsage)
+	call(t, "load", im.uki, "--via", "walk").want(t, "--via walk", exitUsage)
+}

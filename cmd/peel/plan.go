@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/boot"
 	"github.com/peelboot/peel/machine"
 )
 
@@ -18,7 +19,9 @@ func (a *app) planCommand() *cobra.Command {
 		Short: "Show the segments, entry and hand-over data that kexec_load would get",
 		Long: `Judge the image, take it apart and lay it out in the memory of this machine, or of one that
 'peel doctor --record' recorded (--root DIR): which segment goes where, where the kernel is entered, and
-what it finds there: memory map, boot parameters, device tree, EFI. Nothing is loaded.`,
+what it finds there: memory map, boot parameters, device tree, EFI. Nothing is loaded.
+
+docs/plan-json.md has the fields that --json prints.`,
 		Example: "  peel plan linux.efi\n  peel plan vmlinuz.efi --root recorded/ --json",
 		GroupID: "boot",
 		Args:    cobra.ExactArgs(1),
@@ -27,8 +30,7 @@ what it finds there: memory map, boot parameters, device tree, EFI. Nothing is l
 			if err != nil {
 				return err
 			}
-			return f.prepare(a, cmd, args[0], func(m *machine.Machine, b *peel.Boot) error {
-				p, err := b.Plan(m, o.Plan)
+			show := func(p *boot.Plan, err error) error {
 				if err != nil {
 					return err
 				}
@@ -37,6 +39,18 @@ what it finds there: memory map, boot parameters, device tree, EFI. Nothing is l
 				}
 				_, err = fmt.Fprint(a.out, p)
 				return err
+			}
+			run, err := f.runs()
+			if err != nil {
+				return err
+			}
+			if run {
+				return f.run(a, cmd, args[0], func(m *machine.Machine, c *peel.Captured) error {
+					return show(c.Plan(m, o.Plan))
+				})
+			}
+			return f.prepare(a, cmd, args[0], func(m *machine.Machine, b *peel.Boot) error {
+				return show(b.Plan(m, o.Plan))
 			})
 		},
 	}

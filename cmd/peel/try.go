@@ -45,6 +45,11 @@ names none. With --expect, succeed as soon as the console shows a text, and fail
 					return usagef("--expect: %w", err)
 				}
 			}
+			if run, err := f.runs(); err != nil {
+				return err
+			} else if run {
+				return usagef("--via run lays memory out for this machine, not for a virtual one; 'peel plan --via run' shows it")
+			}
 			return f.prepare(a, cmd, args[0], func(_ *machine.Machine, b *peel.Boot) error {
 				return t.boot(a, cmd, b, f.dtb != "", want)
 			})

@@ -15,11 +15,14 @@ import (
 // More kernels and forms of images.
 func TestVMKexecLoadMore(t *testing.T) {
 	x86 := vmkit.Config(t, image.ArchX86_64)
+	large := x86
+	large.MemoryMiB = 6144
 	for _, c := range []kexecCase{
 		{name: "x86 5.10", config: x86, kernel: kernel(t, "amd64", "5.10")},
 		{name: "x86 5.10 on UEFI", config: withFirmware(t, image.ArchX86_64), kernel: kernel(t, "amd64", "5.10")},
 		{name: "x86 6.1 UKI on UEFI", config: withFirmware(t, image.ArchX86_64), kernel: kernel(t, "amd64", "6.1"), wrap: ukiOf("amd64")},
 		{name: "x86 vmlinux on UEFI", config: withFirmware(t, image.ArchX86_64), kernel: vmlinux(t, kernel(t, "amd64", "6.12"))},
+		{name: "x86 above 4 GiB", config: large, kernel: kernel(t, "amd64", "6.12"), args: []string{"--mem-min", "0x100000000"}},
 		{name: "riscv64 new", config: vmkit.Config(t, image.ArchRISCV64), kernel: kernel(t, "riscv64", "new")},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t) })

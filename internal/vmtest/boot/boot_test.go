@@ -90,7 +90,7 @@ func (c kexecCase) run(t *testing.T) *vmkit.Run {
 	}
 	c.config.Kernel = cmp.Or(c.config.Kernel, testkit.Kernel(t, goarch[arch], "6.12"))
 	c.config.Initrd = testkit.WriteFile(t, "initrd", initrd)
-	c.config.MemoryMiB = 1024
+	c.config.MemoryMiB = cmp.Or(c.config.MemoryMiB, 1024)
 	run := vmkit.Boot(t, c.config, "last")
 
 	first := run.Boot("first")
