@@ -5,15 +5,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
 	"github.com/peelboot/peel/boot"
 	"github.com/peelboot/peel/image"
-	"github.com/peelboot/peel/image/fdt"
-	"github.com/peelboot/peel/image/hwid"
 	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/machine"
 	"github.com/peelboot/peel/trust"
@@ -39,6 +36,8 @@ type loadFlags struct {
 	min, max uint64
 
 	measure kexecMeasure
+	via     string
+	trace   bool
 
 	parts  []*peel.Part
 	nearby *peel.Nearby
@@ -57,6 +56,8 @@ func (f *loadFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.profile, "profile", "", "boot the `PROFILE` with this number or ID")
 	fs.StringArrayVar(&f.hwids, "hwid", nil, "choose the device tree for the machine with this hardware `ID` instead of this one (repeatable, the first that matches counts)")
 	fs.StringVar(&f.parser, "parser", "", "ask the parser programs in container `FILE` before the stock ones")
+	fs.StringVar(&f.via, "via", "parse", "`ROUTE`: parse (programs take the image apart) or run (its own EFI stub runs as a process)")
+	fs.BoolVar(&f.trace, "trace", false, "with --via run, print each service call of the stub on standard error")
 	fs.BoolVar(&f.crash, "crash", false, "load the kernel that a panic starts")
 	fs.StringVar(&f.dtb, "dtb", "", "hand over the device tree in `FILE`")
 	fs.StringVar(&f.syscall, "syscall", "auto", "system `CALL`: auto, file (kexec_file_load) or segments (kexec_load)")
@@ -76,89 +77,6 @@ func (f *loadFlags) loadOptions() (peel.LoadOptions, error) {
 		return o, nil
 	}
 	return o, usagef("--syscall %q, want auto, file or segments", f.syscall)
-}
-
-// additions reads what comes from outside the image.
-func (f *loadFlags) additions(cmd *cobra.Command, m *machine.Machine, im *peel.Image) (peel.Additions, error) {
-	var add peel.Additions
-	for _, name := range f.addons {
-		p, err := f.open(name)
-		if err != nil {
-			return add, err
-		}
-		add.Addons = append(add.Addons, p.File)
-	}
-	if !f.alone {
-		var err error
-		if f.nearby, err = im.Nearby(); err != nil {
-			return add, fmt.Errorf("beside the image (--no-beside leaves it alone): %w", err)
-		}
-		add.Nearby = f.nearby
-	}
-	for _, name := range f.initrds {
-		p, err := f.open(name)
-		if err != nil {
-			return add, err
-		}
-		add.Initrds = append(add.Initrds, p.File)
-	}
-	switch {
-	case f.reuse:
-		line, ok := m.Kernel.Cmdline.Get()
-		if !ok {
-			return add, fmt.Errorf("--reuse-cmdline: the running kernel's command line is not known: %s", m.Kernel.Cmdline.Why)
-		}
-		add.Cmdline = &peel.File{Name: "--reuse-cmdline", Data: []byte(reusable(line))}
-	case strings.HasPrefix(f.cmdline, "@"):
-		p, err := f.open(f.cmdline[1:])
-		if err != nil {
-			return add, err
-		}
-		add.Cmdline = &p.File
-	case cmd.Flags().Changed("cmdline"):
-		add.Cmdline = &peel.File{Name: "--cmdline", Data: []byte(f.cmdline)}
-	}
-	if f.dtb != "" {
-		p, err := f.open(f.dtb)
-		if err != nil {
-			return add, err
-		}
-		add.DTB = &p.File
-	}
-	if f.appended != "" {
-		add.Append = &peel.File{Name: "--append", Data: []byte(f.appended)}
-	}
-	return add, nil
-}
-
-func (f *loadFlags) open(path string) (*peel.Part, error) {
-	p, err := peel.OpenPart(path, 0)
-	if err == nil {
-		f.parts = append(f.parts, p)
-	}
-	return p, err
-}
-
-func (f *loadFlags) close() {
-	for _, p := range f.parts {
-		p.Close()
-	}
-	if f.nearby != nil {
-		f.nearby.Close()
-	}
-}
-
-// reusable drops what a boot loader put on the running kernel's command line
-// for itself.
-func reusable(line string) string {
-	var keep []string
-	for _, word := range strings.Fields(line) {
-		if strings.HasPrefix(word, "BOOT_IMAGE=") || strings.HasPrefix(word, "initrd=") {
-			continue
-		}
-		keep = append(keep, word)
-	}
-	return strings.Join(keep, " ")
 }
 
 func (a *app) loadCommand() *cobra.Command {
@@ -186,6 +104,16 @@ signature in the same way; those that may not be used are left out and named.`,
 			o, err := f.loadOptions()
 			if err != nil {
 				return err
+			}
+			run, err := f.runs()
+			if err != nil {
+				return err
+			}
+			if run {
+				if !f.measure.off() {
+					return usagef("--measure goes with --via parse only")
+				}
+				return f.loadRun(a, cmd, args[0], o, dry)
 			}
 			return f.prepare(a, cmd, args[0], func(m *machine.Machine, b *peel.Boot) error {
 				if dry {
@@ -266,29 +194,6 @@ func (f *loadFlags) options(a *app, m *machine.Machine) (peel.Options, error) {
 	}
 	o.Verifier, err = f.judge.verifier(a, m)
 	return o, err
-}
-
-// hardware tells by what an image may choose a device tree: hardware ids, and
-// what the machine's own tree says it is.
-func (f *loadFlags) hardware(m *machine.Machine) (ids [][16]byte, compatible string, err error) {
-	if len(f.hwids) > 0 {
-		for _, s := range f.hwids {
-			id, err := hwid.Parse(s)
-			if err != nil {
-				return nil, "", usageError{fmt.Errorf("--hwid: %w", err)}
-			}
-			ids = append(ids, id)
-		}
-		return ids, "", nil
-	}
-	if b, ok := m.FDT.Get(); ok {
-		if t, err := fdt.Parse(b); err == nil {
-			if all, err := t.Root.Texts("compatible"); err == nil && len(all) > 0 {
-				compatible = all[0]
-			}
-		}
-	}
-	return hwid.ForMatching(m.SMBIOS.Fields.Value), compatible, nil
 }
 
 // loaded is what load says in JSON.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
+	"github.com/peelboot/peel/efi"
 	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/trust"
 )
@@ -104,7 +105,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, trust.ErrRefused):
 		return exitRefused
-	case errors.Is(err, kexec.ErrUnsupported), errors.Is(err, kexec.ErrNotPermitted), errors.Is(err, peel.ErrArch):
+	case errors.Is(err, kexec.ErrUnsupported), errors.Is(err, kexec.ErrNotPermitted), errors.Is(err, peel.ErrArch),
+		errors.Is(err, efi.ErrUnsupported):
 		return exitCannot
 	}
 	return exitFailed

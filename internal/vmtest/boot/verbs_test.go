@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -102,6 +103,12 @@ func TestVMRecord(t *testing.T) {
 		live, again := run.Result(step), run.Result(step+" again")
 		if live.Status != 0 || again.Status != 0 || len(live.Stdout) < 100 {
 			t.Errorf("%s: status %d and %d\n%s%s", step, live.Status, again.Status, live.Stderr, again.Stderr)
+		}
+		if step == "crash plan" {
+			// The recording does not tell where the kernel has itself mapped,
+			// so the core header has one program header of 56 bytes less.
+			sized := regexp.MustCompile(`("size": |"core_header": \{\s+"start": \d+,\s+"end": )\d+`)
+			live.Stdout, again.Stdout = sized.ReplaceAllString(live.Stdout, "$1"), sized.ReplaceAllString(again.Stdout, "$1")
 		}
 		if live.Stdout != again.Stdout {
 			t.Errorf("%s of the recording:\n%s\nof the machine:\n%s", step, again.Stdout, live.Stdout)

@@ -60,19 +60,20 @@ func play(t *testing.T, s scene) *vmkit.Run {
 	t.Helper()
 	args := s.args
 	files := append([]testkit.File{
-		testkit.Exec(t, "bin/efirun", testkit.BuildBinary(t, "./internal/cmd/efirun", goArch(s.arch))),
+		vmkit.Peel(t, s.arch),
 		testkit.Plain("img/image.efi", testkit.ReadFile(t, s.img)),
 	}, s.beside...)
 	if s.initrd {
 		files = append(files, testkit.Plain("second.cpio", second(t, s.arch, false)))
-		args = append(args, "-initrd", "/second.cpio")
+		args = append(args, "--initrd", "/second.cpio")
 	}
-	efirun := func(more ...string) []string {
-		return append(append(append([]string{"/bin/efirun"}, more...), args...), "/img/image.efi")
+	load := func(more ...string) []string {
+		return append(append([]string{"/bin/peel", "load", "/img/image.efi", "--via", "run", "--policy", "warn"}, args...), more...)
 	}
 	script := guest.Script{Name: "first", Steps: []guest.Step{
-		{Name: "dry", UID: 0, Argv: efirun()},
-		{Name: "exec", Argv: efirun("-exec")},
+		{Name: "dry", Argv: load("--dry-run")},
+		{Name: "load", Argv: load()},
+		{Name: "exec", Argv: []string{"/bin/peel", "exec"}},
 	}}
 	c := vmkit.Config(t, s.arch)
 	c.MemoryMiB = 1024
@@ -85,7 +86,7 @@ func play(t *testing.T, s scene) *vmkit.Run {
 	}
 	run := vmkit.Boot(t, c, "second")
 	if r := run.Result("dry"); r.Status != 0 {
-		t.Errorf("efirun without loading: status %d: %s%s", r.Status, r.Stdout, r.Stderr)
+		t.Errorf("peel load --dry-run: status %d: %s%s", r.Status, r.Stdout, r.Stderr)
 	} else {
 		t.Logf("%s", r.Stdout)
 	}
@@ -111,7 +112,7 @@ func TestKernelsX86(t *testing.T) {
 	for _, series := range []string{"6.12", "6.1", "new", "5.10"} {
 		t.Run(series, func(t *testing.T) {
 			line := vmkit.Cmdline(t, image.ArchX86_64, "run="+series)
-			run := play(t, scene{arch: image.ArchX86_64, img: testkit.Kernel(t, "amd64", series), initrd: true, args: []string{"-options", line}})
+			run := play(t, scene{arch: image.ArchX86_64, img: testkit.Kernel(t, "amd64", series), initrd: true, args: []string{"--cmdline", line}})
 			check(t, run, line, false)
 		})
 	}
@@ -158,7 +159,7 @@ func TestBesideX86(t *testing.T) {
 	line := vmkit.Cmdline(t, a, "profile=one")
 	img := testkit.UKI(t, testkit.UKIOptions{Initrd: second(t, a, false), Cmdline: vmkit.Cmdline(t, a, "profile=main"), Extra: []string{
 		"--profile=ID=main", "--join-profile=" + part("one", "--profile=ID=one", "--cmdline="+line)}})
-	run := play(t, scene{arch: a, img: img, args: []string{"-files", "-options", "@1"}, beside: []testkit.File{
+	run := play(t, scene{arch: a, img: img, args: []string{"--profile", "one"}, beside: []testkit.File{
 		testkit.Plain("img/image.efi.extra.d/x.addon.efi", testkit.ReadFile(t, part("x", "--cmdline=addon=x"))),
 		testkit.Plain("img/image.efi.extra.d/a.cred", []byte("credential")),
 	}})
@@ -172,7 +173,7 @@ func TestARM64(t *testing.T) {
 	a := image.ArchARM64
 	t.Run("Image", func(t *testing.T) {
 		line := vmkit.Cmdline(t, a, "run=arm64")
-		check(t, play(t, scene{arch: a, img: testkit.Kernel(t, "arm64", "6.12"), initrd: true, noACPI: true, args: []string{"-options", line}}), line, false)
+		check(t, play(t, scene{arch: a, img: testkit.Kernel(t, "arm64", "6.12"), initrd: true, noACPI: true, args: []string{"--cmdline", line}}), line, false)
 	})
 	for _, stub := range []string{"trixie", "forky"} {
 		t.Run("UKI "+stub, func(t *testing.T) {
@@ -188,7 +189,7 @@ func TestARM64(t *testing.T) {
 		zboot := filepath.Join(testkit.ModuleDir(t), "image", "zboot", "testdata", name)
 		t.Run(name, func(t *testing.T) {
 			line := vmkit.Cmdline(t, a, "run=zboot")
-			check(t, play(t, scene{arch: a, img: zboot, initrd: true, noACPI: true, args: []string{"-options", line}}), line, false)
+			check(t, play(t, scene{arch: a, img: zboot, initrd: true, noACPI: true, args: []string{"--cmdline", line}}), line, false)
 		})
 		t.Run("UKI of "+name, func(t *testing.T) {
 			line := vmkit.Cmdline(t, a, "uki=zboot")

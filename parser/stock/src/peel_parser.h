@@ -60,7 +60,7 @@ static void *(*const bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (vo
 static void (*const bpf_ringbuf_discard)(void *record, u64 flags) = (void *)133;
 
 #ifdef PEEL_VERIFY
-/* For verify.sh: functions that every kernel has stand in for those of the
+/* For internal/vmtest/parser: functions that every kernel has stand in for those of the
  * host, so that its verifier can look at the rest. */
 struct task_struct { int unused; };
 extern struct task_struct *bpf_task_from_pid(int id) SEC(".ksyms");
