@@ -17,3 +17,6 @@ echo
 # An uncompressed kernel, as arm64 ships it.
 image=$(echo "$(dirname "$tools")"/unit/kernel-arm64-6.12/boot/vmlinuz-*)
 go run ./internal/cmd/benchcodecs -input "$image" -branch --arm64
+echo
+# Instructions per second, beside the interpreter of DPDK.
+go run ./internal/cmd/benchbpf

@@ -230,7 +230,9 @@ func TestRunRoute(t *testing.T) {
 		t.Fatalf("tar: %v: %s", err, out)
 	}
 	args := []string{im.uki, "--root", root, "--via", "run"}
-	run := func(verb string, more ...string) outcome { return call(t, append(append([]string{verb}, args...), more...)...) }
+	run := func(verb string, more ...string) outcome {
+		return call(t, append(append([]string{verb}, args...), more...)...)
+	}
 	run("load", "--dry-run", "--cert", im.cert, "--trace").want(t, "run", 0,
 		"ExitBootServices(", "StartImage(", "stub      ", "cmdline   quiet root=LABEL=x", "load would call kexec_load")
 	run("load", "--dry-run", "--cert", im.other).want(t, "run refused", exitRefused, "no list vouches for")
