@@ -15,7 +15,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # The VM tests run by themselves, one machine at a time; everything else is ordinary.
-VM := ./internal/vmtest/...
+VM := ./internal/vmtest
 UNIT = $$($(GO) list ./... | grep -v /internal/vmtest)
 # The race detector runs on each package that starts goroutines or shares state.
 RACE = $$(grep -rlE --include='*.go' '"sync(/atomic)?"|^[[:space:]]+go (func|[a-zA-Z.]+\()' . \
@@ -58,12 +58,21 @@ unit: deps
 race: deps
 	CGO_ENABLED=1 CC="$(TOOLS)/cc" $(GO) test -race -ldflags=-linkmode=external -timeout 20m $(RACE)
 
+# Of each kind of test in a virtual machine one or two cases, a quarter of an hour on two cores; test-long runs them all.
+VMTEST = $(GO) test -count=1 -p 1 -timeout 30m
 vm: deps
-	$(GO) test -count=1 -p 1 -timeout 30m $(VM)
+	$(VMTEST) $(VM) -run '^(TestUKI|TestUKISecureBoot|TestExtract)$$'
+	$(VMTEST) $(VM)/boot -run '^TestVM(KexecLoad(X86|ARM64|RISCV64)|Crash)$$/^(6.12|UKI,_twice|zboot|UKI_of_zboot_on_UEFI|bzImage|Image)$$'
+	$(VMTEST) $(VM)/boot -run '^(TestVMKexecLoadUEFI|TestVMTry)$$'
+	$(VMTEST) $(VM)/kexec -run '^(TestVMKexec|TestVMLockdown)$$'
+	$(VMTEST) $(VM)/images -run '^(TestLikeItsStub|TestARM64)$$'
+	$(VMTEST) $(VM)/measure -run '^(TestPrediction|TestMeasuredKexec)$$/^257_secure$$'
+	$(VMTEST) $(VM)/run -run '^(TestKernelsX86|TestUKIX86|TestBesideX86|TestARM64)$$/^(6.12|forky|Image|UKI_of_vmlinuz-arm64-6.12-gzip.efi)$$'
+	$(VMTEST) $(VM)/build -run '^TestSecureBoot$$/^amd64$$'
 
 ## test-long: also what is too slow for each change: more kernels, kernels built from source, fuzzing of ten minutes a target
 test-long: test deps-long
-	$(GO) test -count=1 -p 1 -timeout 120m -tags long $(UNIT) $(VM)
+	$(GO) test -count=1 -p 1 -timeout 120m -tags long $(UNIT) $(VM)/...
 	scripts/fuzz.sh 600s
 
 ## bench: benchmarks, beside peers on the same input
