@@ -78,7 +78,7 @@ test-long: test deps-long
 ## bench: benchmarks, beside peers on the same input
 bench: deps
 	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 60m $(UNIT)
-	$(GO) test -run '^$$' -bench . -count=1 -p 1 -timeout 60m $(VM)
+	$(GO) test -run '^$$' -bench . -count=1 -p 1 -timeout 60m $(VM)/...
 	scripts/bench.sh
 
 ## fuzz: each fuzz target for FUZZTIME
