@@ -208,6 +208,7 @@ func TestUKISecureBoot(t *testing.T) {
 		uki("inner-signed.efi", unsignedKernel, db, db),
 		uki("inner-unsigned.efi", unsignedKernel, nil, db),
 		uki("inner-stranger.efi", unsignedKernel, stranger, db),
+		uki("unsigned.efi", unsignedKernel, nil, nil),
 	}
 	k := testkit.KernelImage(t, "amd64", "6.12")
 	files = append(files, testkit.Plain("efivarfs.ko", testkit.Module(t, k, "efivarfs")))
@@ -217,6 +218,13 @@ func TestUKISecureBoot(t *testing.T) {
 		{"inner-stranger.efi", 1, []string{"kexec_file_load", "key"}},
 	}
 	steps := append(refusals(refused, cert...),
+		guest.Step{Name: "unsigned", Argv: append([]string{"/bin/peel", "load", "/img/unsigned.efi"}, cert...)},
+		guest.Step{Name: "unsigned, policy off", Argv: []string{"/bin/peel", "load", "/img/unsigned.efi", "--policy", "off"}},
+		guest.Step{Name: "kernel after unsigned", Argv: []string{"@cat", "/sys/kernel/kexec_loaded"}},
+		// Without keys of one's own, the firmware's count.
+		guest.Step{Name: "verify by db", Argv: []string{"/bin/peel", "verify", "/img/inner-signed.efi"}},
+		guest.Step{Name: "unsigned by db", Argv: []string{"/bin/peel", "verify", "/img/unsigned.efi"}},
+		guest.Step{Name: "doctor", Argv: []string{"/bin/peel", "doctor"}},
 		guest.Step{Name: "verify inner-unsigned", Argv: append([]string{"/bin/peel", "verify", "/img/inner-unsigned.efi"}, cert...)},
 		guest.Step{Name: "verify", Argv: append([]string{"/bin/peel", "verify", "/img/inner-signed.efi"}, cert...)},
 		guest.Step{Name: "load", Argv: append([]string{"/bin/peel", "load", "/img/inner-signed.efi"}, cert...)},
@@ -238,7 +246,24 @@ func TestUKISecureBoot(t *testing.T) {
 		t.Fatalf("first kernel: %+v, want Secure Boot on and lockdown integrity", *b)
 	}
 	checkRefusals(t, run, refused)
-	mustDo(t, run, "verify inner-unsigned", "verify", "load")
+	mustDo(t, run, "verify inner-unsigned", "verify", "verify by db", "doctor", "load")
+	for step, want := range map[string]verdict{
+		"unsigned":             {status: 3, says: []string{"not signed"}},
+		"unsigned, policy off": {status: 1, says: []string{"kexec_file_load", "sign"}},
+		"verify by db":         {status: 0, says: []string{"secure boot is on", "list       db"}},
+		"unsigned by db":       {status: 3, says: []string{"secure boot is on", "not signed"}},
+		"doctor":               {status: 0, says: []string{"lockdown", "integrity"}},
+	} {
+		r := run.Result(step)
+		for _, text := range want.says {
+			if r.Status != want.status || !strings.Contains(strings.ToLower(r.Stdout+r.Stderr), text) {
+				t.Errorf("%s: status %d, %q, want %d and %q", step, r.Status, r.Stdout+r.Stderr, want.status, text)
+			}
+		}
+	}
+	if r := run.Result("kernel after unsigned"); r.Stdout != "0\n" {
+		t.Errorf("/sys/kernel/kexec_loaded after unsigned = %q, want 0", r.Stdout)
+	}
 	if r := run.Result("kernel after load"); r.Stdout != "1\n" {
 		t.Errorf("/sys/kernel/kexec_loaded = %q, want 1", r.Stdout)
 	}
