@@ -14,6 +14,6 @@ cd "$(dirname "$0")/.."
 for package in $(go list "$@"); do
 	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
 		echo "== $package $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime=5x "$package"
 	done
 done
