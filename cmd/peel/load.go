@@ -141,26 +141,11 @@ signature in the same way; those that may not be used are left out and named.`,
 // prepare makes the image ready to boot and calls use with it.
 func (f *loadFlags) prepare(a *app, cmd *cobra.Command, path string, use func(*machine.Machine, *peel.Boot) error) error {
 	defer f.close()
-	if f.reuse && cmd.Flags().Changed("cmdline") {
-		return usagef("--cmdline and --reuse-cmdline exclude each other")
-	}
-	m, err := a.machine()
-	if err != nil {
-		return err
-	}
-	o, err := f.options(a, m)
-	if err != nil {
-		return err
-	}
-	im, err := peel.Open(path, o)
+	m, im, add, err := f.openImage(a, cmd, path)
 	if err != nil {
 		return err
 	}
 	defer im.Close()
-	add, err := f.additions(cmd, m, im)
-	if err != nil {
-		return err
-	}
 	b, err := im.Prepare(cmd.Context(), add)
 	if b != nil {
 		defer b.Close()
@@ -176,6 +161,32 @@ func (f *loadFlags) prepare(a *app, cmd *cobra.Command, path string, use func(*m
 		return err
 	}
 	return use(m, b)
+}
+
+// openImage reads the machine, the image and what comes from outside of it.
+// The caller closes the image and f.
+func (f *loadFlags) openImage(a *app, cmd *cobra.Command, path string) (*machine.Machine, *peel.Image, peel.Additions, error) {
+	var add peel.Additions
+	if f.reuse && cmd.Flags().Changed("cmdline") {
+		return nil, nil, add, usagef("--cmdline and --reuse-cmdline exclude each other")
+	}
+	m, err := a.machine()
+	if err != nil {
+		return nil, nil, add, err
+	}
+	o, err := f.options(a, m)
+	if err != nil {
+		return nil, nil, add, err
+	}
+	im, err := peel.Open(path, o)
+	if err != nil {
+		return nil, nil, add, err
+	}
+	if add, err = f.additions(cmd, m, im); err != nil {
+		im.Close()
+		return nil, nil, add, err
+	}
+	return m, im, add, nil
 }
 
 // options are those for opening the image.

@@ -39,23 +39,11 @@ func (f *loadFlags) runs() (bool, error) {
 // has prepared.
 func (f *loadFlags) run(a *app, cmd *cobra.Command, path string, use func(*machine.Machine, *peel.Captured) error) error {
 	defer f.close()
-	m, err := a.machine()
-	if err != nil {
-		return err
-	}
-	o, err := f.options(a, m)
-	if err != nil {
-		return err
-	}
-	im, err := peel.Open(path, o)
+	m, im, add, err := f.openImage(a, cmd, path)
 	if err != nil {
 		return err
 	}
 	defer im.Close()
-	add, err := f.additions(cmd, m, im)
-	if err != nil {
-		return err
-	}
 	add.Nearby = nil // the stub looks there itself
 	ro := peel.RunOptions{NoBeside: f.alone}
 	if f.trace {
