@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/peelboot/peel/internal/testkit"
+	"github.com/peelboot/peel/trust/appended"
 )
 
 // verifier answers what it is told and counts the questions.
@@ -82,7 +83,7 @@ func TestSnapshot5Signatures(t *testing.T) {
 	if v.asked != 1 || !bytes.Equal(v.lastPrograms, c) || string(v.lastSignature) != "pkcs7" {
 		t.Errorf("container asked for %d times with signature %q, want once with pkcs7", v.asked, v.lastSignature)
 	}
-	block := len(signed) - len(trailerMarker) - trailerBlock
+	block := len(signed) - len(appended.Marker) - appended.BlockSize
 	for i := range 11 { // the last byte makes it another length, which is possible
 		b := bytes.Clone(signed)
 		b[block+i] ^= 0x80
@@ -95,7 +96,7 @@ func TestSnapshot5Signatures(t *testing.T) {
 	if _, _, err := SplitTrailer(b); !errors.Is(err, ErrTrailer) {
 		t.Errorf("signature of 0 bytes: %v, want %v", err, ErrTrailer)
 	}
-	if _, _, err := SplitTrailer([]byte(trailerMarker)); !errors.Is(err, ErrTrailer) {
+	if _, _, err := SplitTrailer([]byte(appended.Marker)); !errors.Is(err, ErrTrailer) {
 		t.Errorf("marker alone: %v, want %v", err, ErrTrailer)
 	}
 }
