@@ -135,6 +135,13 @@ func OVMF(t testing.TB, secureBoot bool) artefact.Firmware {
 	return Firmware(t, "amd64", secureBoot)
 }
 
+// SoftHSM returns the path of SoftHSM's PKCS #11 module: a token in software, for the tools softhsm2-util and pkcs11-tool.
+func SoftHSM(t testing.TB) string {
+	t.Helper()
+	p, err := cache(t).SoftHSM()
+	return have(t, p, err)
+}
+
 // ReadFile returns the contents of a file or fails the test.
 func ReadFile(t testing.TB, p string) []byte {
 	t.Helper()
@@ -153,4 +160,20 @@ func WriteFile(t testing.TB, name string, b []byte) string {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TinyKernel returns the arm64 kernel that the tool cache compiles (set long); see artefact.TinyKernel.
+func TinyKernel(t testing.TB) artefact.TinyKernel {
+	t.Helper()
+	k, err := cache(t).TinyKernel()
+	have(t, k.Image, err)
+	return k
+}
+
+// Stubble returns the paths of Ubuntu's stub, its .sbat and its directory of hardware ids.
+func Stubble(t testing.TB) (stub, sbat, hwids string) {
+	t.Helper()
+	stub, sbat, hwids, err := cache(t).Stubble()
+	have(t, stub, err)
+	return stub, sbat, hwids
 }

@@ -159,7 +159,7 @@ func do(script string, s guest.Step, show bool) guest.Result {
 
 func builtin(w io.Writer, argv []string) error {
 	args := argv[1:]
-	want := map[string]int{"@cat": 1, "@ls": 1, "@write": 2, "@chmod": 2, "@mount": 2, "@say": 1}[argv[0]]
+	want := map[string]int{"@cat": 1, "@ls": 1, "@write": 2, "@copy": 2, "@chmod": 2, "@mount": 2, "@say": 1}[argv[0]]
 	if argv[0] != "@sha256" && len(args) != want {
 		return fmt.Errorf("%s: %d arguments", argv[0], len(args))
 	}
@@ -193,6 +193,15 @@ func builtin(w io.Writer, argv []string) error {
 		return nil
 	case "@write":
 		return os.WriteFile(args[0], []byte(args[1]), 0o644)
+	case "@copy":
+		b, err := os.ReadFile(args[0])
+		if err != nil {
+			return err
+		}
+		if err := mutable(args[1]); err != nil {
+			return err
+		}
+		return os.WriteFile(args[1], b, 0o644)
 	case "@chmod":
 		mode, err := strconv.ParseUint(args[0], 8, 12)
 		if err != nil {

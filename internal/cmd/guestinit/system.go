@@ -60,6 +60,28 @@ func loadModule(path string) error {
 	return nil
 }
 
+// mutable takes the flag off that keeps a file of efivarfs from being written.
+func mutable(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const immutable = 0x10 // FS_IMMUTABLE_FL of <linux/fs.h>
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil || flags&immutable == 0 {
+		// Most file systems have no flags.
+		return nil
+	}
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags&^immutable); err != nil {
+		return fmt.Errorf("flags of %s: %w", path, err)
+	}
+	return nil
+}
+
 func uname() (release, machine string, err error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

@@ -58,7 +58,11 @@ func Install(ctx context.Context, c *Cache, log *slog.Logger, sets ...string) (i
 		}
 		in := &installer{cache: c, mirror: m, apts: map[string]*apt{}, log: log}
 		for _, u := range todo {
-			if err := in.install(ctx, u); err != nil {
+			run := in.install
+			if u.Build != "" {
+				run = in.compile
+			}
+			if err := run(ctx, u); err != nil {
 				return 0, fmt.Errorf("unit %s: %w", u.Name, err)
 			}
 		}
@@ -128,8 +132,7 @@ func (in *installer) install(ctx context.Context, u Unit) error {
 	if err != nil {
 		return err
 	}
-	dst := in.cache.unit(u.Name)
-	tmp := dst + ".new"
+	tmp := in.cache.unit(u.Name) + ".new"
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o755)); err != nil {
 		return err
 	}
@@ -137,16 +140,19 @@ func (in *installer) install(ctx context.Context, u Unit) error {
 	if err := unpackAll(ctx, tmp, files, u.Only); err != nil {
 		return err
 	}
+	return errors.Join(in.finish(u, tmp), os.RemoveAll(debs))
+}
+
+// finish stamps the directory of a unit and puts it in its place.
+func (in *installer) finish(u Unit, tmp string) error {
+	dst := in.cache.unit(u.Name)
 	if err := os.WriteFile(filepath.Join(tmp, ".peel-unit"), []byte(u.fingerprint()), 0o644); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(dst); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, dst); err != nil {
-		return err
-	}
-	return os.RemoveAll(debs)
+	return os.Rename(tmp, dst)
 }
 
 // unpackAll unpacks packages into root, as many at a time as there are processors.

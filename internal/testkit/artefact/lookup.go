@@ -94,6 +94,16 @@ func (c *Cache) AddonStub(arch, suite string) (string, error) {
 	return c.Glob("systemd-efi-"+suite+"-"+arch, "usr/lib/systemd/boot/efi/addon"+efiArch(arch)+".efi.stub")
 }
 
+// Stubble returns Ubuntu's stub as Debian packages it, with its .sbat and the hardware ids of machines it has trees for.
+func (c *Cache) Stubble() (stub, sbat, hwids string, err error) {
+	for pattern, p := range map[string]*string{"usr/lib/stubble/stubble.efi": &stub, "usr/share/stubble/sbat": &sbat, "usr/share/stubble/hwids": &hwids} {
+		if *p, err = c.Glob("stubble", pattern); err != nil {
+			return "", "", "", err
+		}
+	}
+	return stub, sbat, hwids, nil
+}
+
 // SystemdBoot returns systemd-boot of a suite.
 func (c *Cache) SystemdBoot(arch, suite string) (string, error) {
 	return c.Glob("systemd-efi-"+suite+"-"+arch, "usr/lib/systemd/boot/efi/systemd-boot"+efiArch(arch)+".efi")
@@ -164,6 +174,11 @@ func (c *Cache) SnakeoilKey() (key, cert string, err error) {
 	}
 	cert, err = c.Glob(unitTools, "usr/share/ovmf/PkKek-1-snakeoil.pem")
 	return key, cert, err
+}
+
+// SoftHSM returns the PKCS #11 module of SoftHSM.
+func (c *Cache) SoftHSM() (string, error) {
+	return c.Glob(unitTokens, "usr/lib/*/softhsm/libsofthsm2.so")
 }
 
 // Root returns the root directory of a unit whose programs run inside a guest ("kexec-tools-arm64"), or of the tools ("tools").

@@ -37,6 +37,8 @@ type Unit struct {
 	Suffix string
 	// Only are tar patterns of the files that are wanted; empty is all.
 	Only []string
+	// Build are the lines of a kernel's configuration: such a unit is compiled from the unit linux-source, not unpacked.
+	Build string `json:",omitempty"`
 }
 
 func (u Unit) fingerprint() string {
@@ -71,6 +73,10 @@ func (u Unit) wanted(names []string) ([]string, error) {
 const (
 	unitTools     = "tools"
 	unitToolsLong = "tools-long"
+	unitTokens    = "tokens"
+	unitCompile   = "tools-compile"
+	unitSource    = "linux-source"
+	unitTiny      = "kernel-arm64-tiny"
 )
 
 // toolPackages are the packages whose programs get a wrapper; wrappers.go lists the programs.
@@ -123,6 +129,9 @@ func Units() []Unit {
 	shim := []string{"./usr/lib/shim/*", "./usr/share/shim/*"}
 	return []Unit{
 		{Name: unitTools, Set: Core, Suite: "trixie", Packages: toolPackages(), Closure: true},
+		// Keys in hardware: a TPM's tools and its OpenSSL provider, a PKCS #11 token in software.
+		{Name: unitTokens, Set: Core, Suite: "trixie", Closure: true,
+			Packages: []string{"tpm2-tools", "tpm2-openssl", "libtss2-tcti-swtpm0t64", "openssl", "softhsm2", "opensc"}},
 		amd64,
 		efi(Core, "trixie", "amd64"),
 		efi(Core, "trixie", "arm64"),
@@ -138,6 +147,10 @@ func Units() []Unit {
 		efi(Core, "bookworm", "arm64"),
 		efi(Core, "forky", "amd64"),
 		efi(Core, "forky", "arm64"),
+		// A script, which runs with the Python of the tools.
+		{Name: "ukify-new", Set: Core, Suite: "forky", Packages: []string{"systemd-ukify"}, Only: []string{"./usr/bin/*", "./usr/lib/systemd/*"}},
+		{Name: "stubble", Set: Core, Suite: "forky", Arch: "amd64", Packages: []string{"stubble"},
+			Only: []string{"./usr/lib/stubble/*", "./usr/share/stubble/*"}},
 		kernel(Core, "kernel-amd64-new", "forky", "amd64", "linux-image-cloud-amd64"),
 		kernel(Core, "kernel-loong64-new", "forky", "loong64", "linux-image-loong64"),
 		kernel(Core, "kernel-riscv64-6.12", "trixie", "riscv64", "linux-image-riscv64"),
@@ -158,8 +171,10 @@ func Units() []Unit {
 		{Name: "qemu-efi-riscv64", Set: Long, Suite: "trixie", Arch: "amd64", Packages: []string{"qemu-efi-riscv64"}},
 		efi(Long, "forky", "riscv64"),
 		efi(Long, "forky", "loong64"),
-		{Name: "linux-source", Set: Long, Suite: "trixie", Arch: "amd64", Packages: []string{"linux-source"},
+		{Name: unitSource, Set: Long, Suite: "trixie", Arch: "amd64", Packages: []string{"linux-source"},
 			Follow: `^linux-source-`, Keep: `^linux-source-`},
+		{Name: unitCompile, Set: Long, Suite: "trixie", Packages: strings.Fields("lld make flex bison bc libssl-dev"), Closure: true},
+		{Name: unitTiny, Set: Long, Suite: "trixie", Arch: "arm64", Build: tinyConfig},
 	}
 }
 

@@ -58,16 +58,25 @@ func programs() []program {
 		dtc fdtoverlay fdtget fdtput fdtdump
 		mcopy mdir mformat mmd mtype mdel mattrib minfo mkfs.vfat fsck.vfat
 		lzop lz4 unlz4 zstd unzstd xz unxz bzip2 bunzip2 gzip cpio file shellcheck`)
+	add(unitCompile, "ld.lld make flex m4 bc")
 	for _, p := range []string{"aarch64-linux-gnu", "riscv64-linux-gnu"} {
 		add(unitTools, strings.ReplaceAll("P-objcopy P-objdump P-readelf P-as P-ld P-nm P-strip", "P", p))
 	}
 	out = append(out,
+		program{unit: "ukify-new", name: "ukify-new", path: "usr/bin/ukify"},
 		program{unit: unitTools, name: "systemd-measure", path: "usr/lib/systemd/systemd-measure"},
 		program{unit: unitTools, name: "systemd-pcrlock", path: "usr/lib/systemd/systemd-pcrlock"},
 		program{unit: unitTools, name: "systemd-sbsign", path: "usr/lib/systemd/systemd-sbsign"},
 		program{unit: "kbuild", name: "sign-file", path: "usr/lib/linux-kbuild-*/scripts/sign-file"},
+		program{unit: unitCompile, name: "bison", path: "usr/bin/bison",
+			env: []string{"BISON_PKGDATADIR=@/usr/share/bison", "M4=BIN/m4"}},
 		program{unit: unitTools, name: "lzma", path: "usr/bin/xz"}, // xz goes by the name it is called by
 		program{unit: unitTools, name: "unlzma", path: "usr/bin/xz"},
+		program{unit: unitTokens, name: "tpm2", path: "usr/bin/tpm2"},
+		// The openssl that can load the provider for TPMs, which lies in this unit.
+		program{unit: unitTokens, name: "openssl-tpm2", path: "usr/bin/openssl"},
+		program{unit: unitTokens, name: "softhsm2-util"},
+		program{unit: unitTokens, name: "pkcs11-tool"},
 		program{unit: "kbuild", name: "extract-cert", path: "usr/lib/linux-kbuild-*/certs/extract-cert"},
 	)
 	return out
@@ -182,14 +191,14 @@ func wrapper(c *Cache, p program) (string, error) {
 	}
 	root := c.unit(p.unit)
 	libs := c.unit(unitTools)
-	if p.unit == unitToolsLong {
+	if p.unit == unitToolsLong || p.unit == unitTokens || p.unit == unitCompile {
 		libs = root
 	}
 	ld, err := loader(libs)
 	if err != nil {
 		return "", err
 	}
-	expand := strings.NewReplacer("@", root, "MULTIARCH", multiarch(), "LOADER", ld, "LLVM", llvmVersion(root))
+	expand := strings.NewReplacer("@", root, "BIN", c.Bin(), "MULTIARCH", multiarch(), "LOADER", ld, "LLVM", llvmVersion(root))
 	argv0 := p.name
 	if p.reenters {
 		argv0 = filepath.Join(c.Bin(), p.name)

@@ -38,6 +38,7 @@ type Script struct {
 //	@ls DIR               prints the names below a directory, one a line, sorted, with sizes
 //	@sha256 FILE...       prints digests like sha256sum
 //	@write FILE TEXT      writes a file; for /proc and /sys too
+//	@copy FILE TO         writes the contents of a file to another one at once, efivarfs's immutable ones too
 //	@chmod MODE FILE      sets permissions, octal
 //	@mount FSTYPE DIR     mounts a file system
 //	@say TEXT             prints a line for people, with Show
