@@ -5,11 +5,11 @@ package image
 import (
 	"strings"
 
-	"github.com/peelboot/peel/image/internal/magic"
 	"github.com/peelboot/peel/image/linux"
 	"github.com/peelboot/peel/image/pe"
 	"github.com/peelboot/peel/image/uki"
 	"github.com/peelboot/peel/image/zboot"
+	"github.com/peelboot/peel/internal/magic"
 )
 
 // Info is what Detect found out about a run of bytes.

@@ -9,6 +9,8 @@ import (
 	"hash/adler32"
 	"hash/crc32"
 	"testing"
+
+	"github.com/peelboot/peel/internal/magic"
 )
 
 // refuse decodes src into limit bytes and wants one of kinds, no byte written
@@ -47,7 +49,7 @@ func TestBombs(t *testing.T) {
 
 // zstdHead returns a zstd frame header with a window of 128 MiB and no
 // content size.
-func zstdHead() []byte { return append([]byte(magicZstd), 0x00, 17<<3) }
+func zstdHead() []byte { return append([]byte(magic.Zstd), 0x00, 17<<3) }
 
 func zstdBlock(kind, size int, last bool, body ...byte) []byte {
 	h := uint32(size<<3 | kind<<1)
@@ -84,7 +86,7 @@ func TestZstdNeverMovesOutput(t *testing.T) {
 	}
 
 	// A content size that is too small: 1 MiB said, 256 MiB there.
-	lying := append([]byte(magicZstd), 0x80, 17<<3)
+	lying := append([]byte(magic.Zstd), 0x80, 17<<3)
 	lying = binary.LittleEndian.AppendUint32(lying, 1<<20)
 	refuse(t, "frame with a lying size", Zstd, bytes.Join([][]byte{lying, fill, rle}, nil), limit, memoryBudget, ErrCorrupt)
 	refuse(t, "frame with a lying size, small room", Zstd, bytes.Join([][]byte{lying, fill, rle}, nil), 1<<20, DefaultMaxDictionary+memoryBudget, ErrCorrupt, ErrLimit)
@@ -128,9 +130,9 @@ func TestDeclaredSizes(t *testing.T) {
 		}
 	}
 
-	window := append([]byte(magicZstd), 0x00, 0xFF) // 3.75 TiB
+	window := append([]byte(magic.Zstd), 0x00, 0xFF) // 3.75 TiB
 	refuse(t, "zstd window of 3.75 TiB", Zstd, append(window, zstdBlock(0, 0, true)...), 1<<20, 1<<20, ErrDictionary)
-	content := append([]byte(magicZstd), 0xE0)
+	content := append([]byte(magic.Zstd), 0xE0)
 	content = binary.LittleEndian.AppendUint64(content, 1<<63)
 	refuse(t, "zstd content of 8 EiB", Zstd, append(content, zstdBlock(0, 0, true)...), 1<<20, 1<<20, ErrLimit)
 
@@ -196,7 +198,7 @@ func TestUnsupported(t *testing.T) {
 	binary.LittleEndian.PutUint32(b[end:], crc32.ChecksumIEEE(b[12:end]))
 	refuse(t, "xz filter 0x22", XZ, b, 1<<20, 1<<20, ErrUnsupported)
 
-	dict := append([]byte(magicZstd), 0x01, 0x50, 0x07)
+	dict := append([]byte(magic.Zstd), 0x01, 0x50, 0x07)
 	refuse(t, "zstd dictionary", Zstd, append(dict, zstdBlock(0, 0, true)...), 1<<20, 1<<20, ErrUnsupported)
 	head := []byte{0x04, 0x22, 0x4D, 0x18, 0x41 | 0x20, 0x70, 1, 2, 3, 4}
 	head = append(head, byte(xxh32(head[4:])>>8), 0, 0, 0, 0)

@@ -10,6 +10,8 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/flate"
+
+	"github.com/peelboot/peel/internal/magic"
 )
 
 // Flags of a gzip member header (RFC 1952, 2.3.1).
@@ -28,7 +30,7 @@ func (o Options) gzip(dst, src []byte) (Result, error) {
 		in = bytes.NewReader(nil)
 		fr = flate.NewReader(in)
 	)
-	for first := true; first || bytes.HasPrefix(src[r.Read:], []byte(magicGzip+"\x08")); first = false {
+	for first := true; first || bytes.HasPrefix(src[r.Read:], []byte(magic.Gzip+"\x08")); first = false {
 		body, err := gzipHeader(src, r.Read)
 		if err != nil {
 			return r, err
@@ -99,7 +101,7 @@ func (o Options) deflate(dst []byte, r *Result, fr io.Reader, in *bytes.Reader, 
 // gzipHeader checks the member header at off and returns the offset behind it.
 func gzipHeader(src []byte, off int) (int, error) {
 	b := src[off:]
-	if !bytes.HasPrefix(b, []byte(magicGzip)[:min(len(b), len(magicGzip))]) {
+	if !bytes.HasPrefix(b, []byte(magic.Gzip)[:min(len(b), len(magic.Gzip))]) {
 		return 0, errAt(ErrCorrupt, off, "no gzip magic")
 	}
 	if len(b) < 10 {

@@ -95,6 +95,22 @@ func TestSizeHint(t *testing.T) {
 	}
 }
 
+// TestExpectedSize: what a stream says is believed within reason.
+func TestExpectedSize(t *testing.T) {
+	data := text(12, 100_000)
+	src := pack(t, "gzip -c", data)
+	if got, want := ExpectedSize(Gzip, src), uint64(len(data)); got != want {
+		t.Errorf("ExpectedSize(gzip) = %d, want %d", got, want)
+	}
+	copy(src[len(src)-4:], "\xff\xff\xff\xff")
+	if got, want := ExpectedSize(Gzip, src), uint64(6*len(src)); got != want {
+		t.Errorf("ExpectedSize(gzip that claims 4 GiB) = %d, want %d", got, want)
+	}
+	if got, want := ExpectedSize(Bzip2, src), uint64(3*len(src)); got != want {
+		t.Errorf("ExpectedSize(bzip2) = %d, want %d", got, want)
+	}
+}
+
 func TestXXH32(t *testing.T) {
 	// Vectors of the xxHash specification's sanity checks, seed 0.
 	for in, want := range map[string]uint32{

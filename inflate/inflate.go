@@ -3,10 +3,10 @@
 package inflate
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/peelboot/peel/internal/magic"
 )
 
 var (
@@ -62,68 +62,18 @@ func (m Method) String() string {
 	return fmt.Sprintf("method %d", uint8(m))
 }
 
-// Leading bytes of each format. Those of LZMA are not a magic number: a
-// properties byte and the low bytes of the dictionary size, as every lzma tool
-// writes them by default.
-const (
-	magicGzip      = "\x1f\x8b"
-	magicBzip2     = "BZh"
-	magicLZMA      = "\x5d\x00\x00"
-	magicXZ        = "\xfd7zXZ\x00"
-	magicLZO       = "\x89LZO\x00\x0d\x0a\x1a\x0a"
-	magicLZ4       = "\x04\x22\x4d\x18"
-	magicLZ4Legacy = "\x02\x21\x4c\x18"
-	magicZstd      = "\x28\xb5\x2f\xfd"
-)
-
 // Detect tells the method by the leading bytes of a stream. 16 bytes are
 // enough, unless the stream begins with a skippable frame: zstd and LZ4 share
 // their number, so Detect looks at what follows and takes zstd if it cannot
 // see that far.
 func Detect(head []byte) Method {
-	has := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
-	switch {
-	case has(magicGzip):
-		return Gzip
-	case has(magicBzip2):
-		return Bzip2
-	case has(magicXZ):
-		return XZ
-	case has(magicLZO):
-		return LZO
-	case has(magicLZ4), has(magicLZ4Legacy):
-		return LZ4
-	case has(magicZstd):
-		return Zstd
-	case has(magicLZMA):
-		return LZMA
-	}
-	for skipped := false; len(head) >= 8; skipped = true {
-		if n, ok := skippable(head); ok {
-			if n > uint64(len(head)) {
-				return Zstd
-			}
-			head = head[n:]
-			continue
+	name := magic.Method(head)
+	for m := Gzip; m <= Zstd; m++ {
+		if m.String() == name {
+			return m
 		}
-		if skipped && (has(magicLZ4) || has(magicLZ4Legacy)) {
-			return LZ4
-		}
-		if skipped && has(magicZstd) {
-			return Zstd
-		}
-		break
 	}
 	return None
-}
-
-// skippable returns the whole size of the skippable frame that b begins with
-// (RFC 8878, 3.1.2; the LZ4 frame format has the same). It may exceed len(b).
-func skippable(b []byte) (uint64, bool) {
-	if len(b) < 8 || binary.LittleEndian.Uint32(b)&^0xF != 0x184D2A50 {
-		return 0, false
-	}
-	return 8 + uint64(binary.LittleEndian.Uint32(b[4:])), true
 }
 
 // Result says how far a decoder came.

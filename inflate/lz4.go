@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 
 	"github.com/pierrec/lz4/v4"
+
+	"github.com/peelboot/peel/internal/magic"
 )
 
 const (
@@ -26,7 +28,7 @@ func (o Options) lz4(dst, src []byte) (Result, error) {
 	var r Result
 	for {
 		rest := src[r.Read:]
-		if n, ok := skippable(rest); ok {
+		if n, ok := magic.Skippable(rest); ok {
 			if n > uint64(len(rest)) {
 				return r, errAt(ErrTruncated, len(src), "skippable frame has 0x%x of 0x%x bytes", len(rest), n)
 			}

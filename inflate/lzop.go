@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"hash/adler32"
 	"hash/crc32"
+
+	"github.com/peelboot/peel/internal/magic"
 )
 
 // Flags of an lzop header (lzop 1.04, conf.h).
@@ -53,11 +55,11 @@ func (r *lzopReader) u32() uint32 { return binary.BigEndian.Uint32(r.next(4)) }
 // lzopHeader reads the header at src[pos:].
 func lzopHeader(src []byte, pos int) (lzopFile, error) {
 	var f lzopFile
-	if b := src[pos:]; !bytes.HasPrefix(b, []byte(magicLZO)[:min(len(b), len(magicLZO))]) {
+	if b := src[pos:]; !bytes.HasPrefix(b, []byte(magic.LZO)[:min(len(b), len(magic.LZO))]) {
 		return f, errAt(ErrCorrupt, pos, "no lzop magic")
 	}
 	r := &lzopReader{src: src, pos: pos}
-	r.next(len(magicLZO))
+	r.next(len(magic.LZO))
 	start := r.pos
 	version := r.u16()
 	r.u16() // library version
@@ -198,7 +200,7 @@ func (o Options) lzop(dst, src []byte) (Result, error) {
 			r.Written += len(out)
 			pos = b.end
 		}
-		if !bytes.HasPrefix(src[r.Read:], []byte(magicLZO)) {
+		if !bytes.HasPrefix(src[r.Read:], []byte(magic.LZO)) {
 			return r, nil
 		}
 	}
@@ -258,7 +260,7 @@ func lzopSize(src []byte) (uint64, bool) {
 			}
 			total += uint64(b.unpacked)
 		}
-		if !bytes.HasPrefix(src[pos:], []byte(magicLZO)) {
+		if !bytes.HasPrefix(src[pos:], []byte(magic.LZO)) {
 			return total, true
 		}
 	}

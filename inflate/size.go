@@ -37,6 +37,19 @@ func SizeHint(m Method, src []byte) (uint64, bool) {
 	return 0, false
 }
 
+// ExpectedSize returns about how many bytes of output are worth making ready
+// before src is decoded: what the stream declares, but not more than six times
+// its own size, whatever it says, and three times without a declaration.
+// Kernels shrink to a third in most formats and hardly ever below a sixth.
+func ExpectedSize(m Method, src []byte) uint64 {
+	const unknown, most = 3, 6
+	size := uint64(len(src))
+	if n, ok := SizeHint(m, src); ok {
+		return min(n, most*size)
+	}
+	return unknown * size
+}
+
 // SizeTrailer returns the little-endian 32-bit number at the end of b: the
 // size of the output, which the kernel's build appends to the streams of all
 // methods but gzip, whose format ends with it anyway.

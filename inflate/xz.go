@@ -9,6 +9,8 @@ import (
 	"hash"
 	"hash/crc32"
 	"hash/crc64"
+
+	"github.com/peelboot/peel/internal/magic"
 )
 
 // Sizes in bytes and numbers of the .xz file format, version 1.2.1.
@@ -104,7 +106,7 @@ func (o Options) xz(dst, src []byte) (Result, error) {
 			r.Read = next
 			return r, nil
 		}
-		if !bytes.HasPrefix(src[next:], []byte(magicXZ)) {
+		if !bytes.HasPrefix(src[next:], []byte(magic.XZ)) {
 			return r, nil
 		}
 		r.Read = next
@@ -124,7 +126,7 @@ func xzStreamFlags(b []byte, off int) (byte, error) {
 func (o Options) xzStream(d *lzmaDecoder, dst, src []byte, r *Result) error {
 	start := r.Read
 	head := src[start:]
-	if !bytes.HasPrefix(head, []byte(magicXZ)[:min(len(head), len(magicXZ))]) {
+	if !bytes.HasPrefix(head, []byte(magic.XZ)[:min(len(head), len(magic.XZ))]) {
 		return errAt(ErrCorrupt, start, "no xz magic")
 	}
 	if len(head) < xzHeaderSize {

@@ -9,6 +9,8 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/peelboot/peel/internal/magic"
 )
 
 // zstdMaxBlock is the largest size of a block's content in bytes (RFC 8878,
@@ -128,18 +130,18 @@ func (o Options) zstd(dst, src []byte) (Result, error) {
 	defer d.close()
 	for {
 		rest := src[r.Read:]
-		if n, ok := skippable(rest); ok {
+		if n, ok := magic.Skippable(rest); ok {
 			if n > uint64(len(rest)) {
 				return r, errAt(ErrTruncated, len(src), "skippable frame has 0x%x of 0x%x bytes", len(rest), n)
 			}
 			r.Read += int(n)
 			continue
 		}
-		if !bytes.HasPrefix(rest, []byte(magicZstd)) {
+		if !bytes.HasPrefix(rest, []byte(magic.Zstd)) {
 			if r.Read > 0 {
 				return r, nil
 			}
-			if bytes.HasPrefix([]byte(magicZstd), rest) {
+			if bytes.HasPrefix([]byte(magic.Zstd), rest) {
 				return r, errAt(ErrTruncated, len(src), "zstd magic")
 			}
 			return r, errAt(ErrCorrupt, 0, "no zstd magic")
@@ -301,7 +303,7 @@ func zstdSize(src []byte) (uint64, bool) {
 	var total uint64
 	pos, found := 0, false
 	for {
-		if n, ok := skippable(src[pos:]); ok && n <= uint64(len(src)-pos) {
+		if n, ok := magic.Skippable(src[pos:]); ok && n <= uint64(len(src)-pos) {
 			pos += int(n)
 			continue
 		}

@@ -146,3 +146,44 @@ func TestUkifyAddon(t *testing.T) {
 		t.Errorf("Cmdline() = %q, %v, %v", line, ok, err)
 	}
 }
+
+// TestStubble reads an image with Ubuntu's stub and the hardware ids of all machines that it knows.
+func TestStubble(t *testing.T) {
+	stub, sbat, ids := testkit.Stubble(t)
+	tree := testkit.WriteFile(t, "a.dtb", []byte("tree"))
+	path := testkit.UKI(t, testkit.UKIOptions{Stub: stub, Cmdline: "quiet", Extra: []string{"--sbat=@" + sbat, "--hwids=" + ids, "--devicetree-auto=" + tree}})
+	f, err := pe.Parse(testkit.ReadFile(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := StubOf(f); got.Name != StubStubble || got.Major() == 0 {
+		t.Errorf("StubOf() = %v, want stubble and its version", got)
+	}
+	img, err := Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sel, err := img.Select(Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, _ := sel.Find(HWIDs)
+	list, err := ParseHWIDs(sec.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(ids, "*.json"))
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d files of hardware ids, %v, want twenty and more", len(files), err)
+	}
+	names := map[string]bool{}
+	for _, h := range list {
+		if h.Name == "" || h.Compatible == "" {
+			t.Errorf("%s has no name or no device tree", h)
+		}
+		names[h.Name] = true
+	}
+	if len(list) < 3*len(files) || len(names) < 20 {
+		t.Errorf("%d ids of %d machines out of %d files, want several each", len(list), len(names), len(files))
+	}
+}

@@ -99,3 +99,58 @@ func BenchmarkOpen(b *testing.B) {
 		m.Close()
 	}
 }
+
+// TestExpect: memory is made ready as announced, contents are as written, and
+// nothing beyond the sealed bytes stays.
+func TestExpect(t *testing.T) {
+	const size = 8 << 20
+	b, err := NewBuffer("expected", 64<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	b.Expect(size)
+	b.Expect(32 << 30) // only the first counts
+	for i := range b.Bytes()[:size/2] {
+		b.Bytes()[i] = byte(i >> 12)
+	}
+	if b.ahead != nil {
+		<-b.ahead
+		used, err := unix.AllocatedBytes(b.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used < size || used > size+4<<20 {
+			t.Errorf("0x%x bytes are ready, want 0x%x", used, size)
+		}
+	}
+	file := b.file
+	m, err := b.Seal(size / 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for i, c := range m.Bytes() {
+		if c != byte(i>>12) {
+			t.Fatalf("byte 0x%x is 0x%02x, want 0x%02x", i, c, byte(i>>12))
+		}
+	}
+	if used, err := unix.AllocatedBytes(file); err != nil || used > size/2+4<<20 {
+		t.Errorf("0x%x bytes are kept, %v, want 0x%x", used, err, size/2)
+	}
+}
+
+// TestExpectStops: Close and Seal do not wait for what was announced in vain.
+func TestExpectStops(t *testing.T) {
+	for range 20 {
+		b, err := NewBuffer("expected", 64<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Expect(64 << 30)
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b.Expect(1)
+	}
+}

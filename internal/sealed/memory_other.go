@@ -52,6 +52,10 @@ func NewBuffer(name string, limit int64) (*Buffer, error) {
 // NewBuffer. Nil after Seal and Close.
 func (b *Buffer) Bytes() []byte { return b.data }
 
+// Expect says that about the first n bytes are going to be written. It does
+// nothing here.
+func (b *Buffer) Expect(int64) {}
+
 // Seal turns the first n bytes into a Memory and ends the Buffer.
 func (b *Buffer) Seal(n int64) (*Memory, error) {
 	if b.data == nil {

@@ -44,6 +44,22 @@ func Remap(f *os.File, b []byte) error {
 	})
 }
 
+// Populate makes the pages of b, which MapShared returned, ready for writing, as
+// touching each of them would, without changing them. It fails with EINVAL
+// before Linux 5.14.
+func Populate(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	return os.NewSyscallError("madvise", unix.Madvise(b, unix.MADV_POPULATE_WRITE))
+}
+
+// Forget gives the pages of a mapping of a file back, which must not have been
+// written to: they come from the file again when they are read.
+func Forget(b []byte) error {
+	return os.NewSyscallError("madvise", unix.Madvise(b, unix.MADV_DONTNEED))
+}
+
 // Unmap drops a mapping that MapRead or MapShared returned; b must be the
 // very slice. No slice of it may be used afterwards.
 func Unmap(b []byte) error {
