@@ -162,8 +162,8 @@ func (r *cborReader) record() (*Event, error) {
 	if e.PCR, err = r.uint32(); err != nil {
 		return nil, err
 	}
-	if index != celNV && (index != celPCR || e.PCR > maxPCR) {
-		return nil, fmt.Errorf("key %d with register %d: %w", index, e.PCR, ErrSyntax)
+	if index != celNV && index != celPCR {
+		return nil, fmt.Errorf("key %d for a register: %w", index, ErrSyntax)
 	}
 	if err := r.digests(e); err != nil {
 		return nil, err
@@ -174,7 +174,7 @@ func (r *cborReader) record() (*Event, error) {
 	if index == celNV {
 		return nil, nil
 	}
-	return e, nil
+	return e, e.checkRegister()
 }
 
 func (r *cborReader) digests(e *Event) error {

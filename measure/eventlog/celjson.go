@@ -89,8 +89,8 @@ func ReadCELJSON(b []byte) (*Log, error) {
 }
 
 func (r *celRecord) event() (*Event, error) {
-	if r.PCR == nil || *r.PCR > maxPCR {
-		return nil, fmt.Errorf("no register, or one above %d: %w", maxPCR, ErrSyntax)
+	if r.PCR == nil {
+		return nil, fmt.Errorf("no register: %w", ErrSyntax)
 	}
 	if len(r.Digests) == 0 || len(r.Digests) > maxDigests {
 		return nil, fmt.Errorf("%d digests: %w", len(r.Digests), ErrSyntax)
@@ -146,7 +146,7 @@ func (r *celRecord) event() (*Event, error) {
 		}
 		e.Data = compact.Bytes()
 	}
-	return e, nil
+	return e, e.checkRegister()
 }
 
 // celBytes reads hexadecimal digits, or base64, which some writers use.

@@ -3,6 +3,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -40,6 +41,9 @@ func (e *Event) describePCClient() string {
 		if n, ok := e.locality(); ok {
 			return fmt.Sprintf("TPM started from locality %d", n)
 		}
+		if _, data, ok := ParseTagged(e.Data); ok {
+			return describeNote(data)
+		}
 		return printable(e.Data)
 	case Separator:
 		switch {
@@ -73,6 +77,17 @@ func (e *Event) describePCClient() string {
 		return fmt.Sprintf("partition table, %d bytes", len(e.Data))
 	}
 	return printable(e.Data)
+}
+
+// describeNote describes a tagged event that extends nothing: text, and behind
+// a zero perhaps the event, in JSON, that it is about.
+func describeNote(data []byte) string {
+	text, rest, _ := bytes.Cut(data, []byte{0})
+	var about Event
+	if json.Unmarshal(rest, &about) != nil || about.Content != PCClient || about.Type == NoAction {
+		return printable(text)
+	}
+	return fmt.Sprintf("%s: %s %s", printable(text), about.Type, about.describePCClient())
 }
 
 func (e *Event) describeIMA() string {

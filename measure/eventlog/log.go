@@ -83,6 +83,15 @@ type Event struct {
 // not.
 func (e *Event) Extends() bool { return e.Content != PCClient || e.Type != NoAction }
 
+// checkRegister refuses registers that there are not, but of events that change
+// none: firmware writes those with all bits set.
+func (e *Event) checkRegister() error {
+	if e.PCR > maxPCR && e.Extends() {
+		return fmt.Errorf("PCR %d, at most %d: %w", e.PCR, maxPCR, ErrSyntax)
+	}
+	return nil
+}
+
 // Digest returns the digest of a bank.
 func (e *Event) Digest(h Hash) ([]byte, bool) {
 	for _, d := range e.Digests {
@@ -108,7 +117,9 @@ func NewEvent(pcr uint32, t Type, banks []Hash, data []byte, measured ...[]byte)
 }
 
 // Consistent reports whether the digests are those of Data, for the types
-// whose data is what was hashed. checked is false for other types.
+// whose data is what was hashed. checked is false for other types. Of variables
+// firmware with a TPM 1.2 hashes the contents alone (TCG EFI Platform
+// Specification 1.22).
 func (e *Event) Consistent() (ok, checked bool) {
 	switch {
 	case e.Content == IMATemplate:
@@ -126,7 +137,11 @@ func (e *Event) Consistent() (ok, checked bool) {
 			continue
 		}
 		checked = true
-		if !bytes.Equal(d.Value, d.Hash.Sum(e.Data)) {
+		if bytes.Equal(d.Value, d.Hash.Sum(e.Data)) {
+			continue
+		}
+		v, variable := ParseVariable(e.Data)
+		if d.Hash != SHA1 || e.Type != EFIVariableConfig || !variable || !bytes.Equal(d.Value, d.Hash.Sum(v.Data)) {
 			return false, true
 		}
 	}

@@ -14,10 +14,11 @@ const (
 )
 
 // isSpecID reports whether b begins with the event that opens a crypto-agile
-// log.
+// log. Its register is 0 in the log of a TPM; in that of a confidential machine,
+// where 0 is the register of the initial memory, it is 1.
 func isSpecID(b []byte) bool {
 	le := binary.LittleEndian
-	return len(b) >= header12+len(specIDSignature) && le.Uint32(b) == 0 && Type(le.Uint32(b[4:])) == NoAction &&
+	return len(b) >= header12+len(specIDSignature) && le.Uint32(b) <= 1 && Type(le.Uint32(b[4:])) == NoAction &&
 		string(b[header12:header12+len(specIDSignature)]) == specIDSignature
 }
 
@@ -35,6 +36,10 @@ func looksLikeTCG12(b []byte) bool {
 // /sys/kernel/security/tpm0/binary_bios_measurements: crypto agile when it
 // begins with a "Spec ID Event03", else SHA-1 only. All numbers are little
 // endian. Zero bytes or 0xff bytes up to the end are room that was not used.
+//
+// The log of a confidential machine (ACPI table CCEL) has the same form; its
+// registers are indices of measurement registers, 1 being RTMR 0 of Intel TDX
+// (UEFI 2.10, section 38.4).
 func ReadTCG(b []byte) (*Log, error) {
 	if len(b) > MaxSize {
 		return nil, fmt.Errorf("0x%x bytes, at most 0x%x: %w", len(b), MaxSize, ErrLimit)
@@ -103,8 +108,8 @@ func (l *Log) readEvent2(b []byte, at uint64) (uint64, error) {
 	}
 	e := Event{PCR: le.Uint32(head), Type: Type(le.Uint32(head[4:])), Content: PCClient}
 	n := le.Uint32(head[8:])
-	if e.PCR > maxPCR && e.Type != NoAction {
-		return 0, fmt.Errorf("PCR %d: %w", e.PCR, ErrSyntax)
+	if err := e.checkRegister(); err != nil {
+		return 0, err
 	}
 	if uint64(n) != uint64(len(l.Banks)) {
 		return 0, fmt.Errorf("%d digests, the log has %d banks: %w", n, len(l.Banks), ErrSyntax)
@@ -157,8 +162,8 @@ func readTCG12(b []byte) (*Log, error) {
 			return nil, fmt.Errorf("event %d: %w", len(l.Events), err)
 		}
 		e := Event{PCR: le.Uint32(head), Type: Type(le.Uint32(head[4:])), Content: PCClient, Digests: []Digest{{SHA1, head[8:28:28]}}}
-		if e.PCR > maxPCR && e.Type != NoAction {
-			return nil, fmt.Errorf("event %d at 0x%x: PCR %d: %w", len(l.Events), at, e.PCR, ErrSyntax)
+		if err := e.checkRegister(); err != nil {
+			return nil, fmt.Errorf("event %d at 0x%x: %w", len(l.Events), at, err)
 		}
 		if at, err = e.readData(b, at+28); err != nil {
 			return nil, fmt.Errorf("event %d: %w", len(l.Events), err)

@@ -85,6 +85,12 @@ func (t Type) String() string {
 // MarshalText returns String.
 func (t Type) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
+// UnmarshalText is ParseType.
+func (t *Type) UnmarshalText(b []byte) (err error) {
+	*t, err = ParseType(string(b))
+	return err
+}
+
 // ParseType reads a name, or a number in decimal or 0x notation.
 func ParseType(s string) (Type, error) {
 	for t, n := range typeNames() {
