@@ -59,6 +59,8 @@ type Config struct {
 	Kernel, Initrd, DTB string
 	// Cmdline is the kernel command line. It needs Kernel.
 	Cmdline string
+	// Memory takes the place of Kernel: what kexec would have left. Its addresses are those of a machine of Facts.
+	Memory *Memory
 	// Firmware is nil for QEMU's own boot.
 	Firmware *Firmware
 	// Disks are raw images, the first one first in boot order. What a guest writes to them is thrown away.
@@ -136,7 +138,9 @@ func (c *Config) Args(vars string) ([]string, error) {
 	switch {
 	case c.Kernel == "" && (c.Initrd != "" || c.Cmdline != "" || c.DTB != ""):
 		return nil, fmt.Errorf("%w: initrd, command line and device tree need a kernel", ErrConfig)
-	case c.Kernel == "" && c.Firmware == nil && len(c.Disks) == 0:
+	case c.Memory != nil && (c.Kernel != "" || c.Firmware != nil):
+		return nil, fmt.Errorf("%w: memory in place of a kernel, and a kernel or firmware", ErrConfig)
+	case c.Kernel == "" && c.Memory == nil && c.Firmware == nil && len(c.Disks) == 0:
 		return nil, fmt.Errorf("%w: neither kernel, firmware nor disk to boot from", ErrConfig)
 	case c.Firmware != nil && c.Firmware.Code == "":
 		return nil, fmt.Errorf("%w: firmware without an image", ErrConfig)

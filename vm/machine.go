@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,6 +49,18 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 		}
 	}
 	args, err := c.Args(vars)
+	if err == nil && c.Memory != nil {
+		// QEMU reads it while it starts; closing here ends but this process's view.
+		elf, ferr := c.Memory.file(c.Arch)
+		if err = ferr; err == nil && elf.File() == nil {
+			err = fmt.Errorf("%w: segments need sealed files, which only Linux has", ErrConfig)
+		}
+		if err == nil {
+			defer elf.Close()
+			args = append(args, "-kernel", FilePath(len(c.Files)))
+			c.Files = append(slices.Clip(c.Files), elf.File())
+		}
+	}
 	if err != nil {
 		m.remove()
 		return nil, fmt.Errorf("vm: %w", err)
