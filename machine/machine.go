@@ -23,6 +23,9 @@ type Machine struct {
 	TPM          TPM                `json:"tpm"`
 	Confidential Fact[Confidential] `json:"confidential"`
 	SMBIOS       SMBIOS             `json:"smbios"`
+	// Displays maps the names of connectors to the EDIDs of what is connected,
+	// of which only maker and product are kept.
+	Displays Fact[map[string][]byte] `json:"displays"`
 	// Systemd tells whether systemd is the running system's manager.
 	Systemd Fact[bool] `json:"systemd"`
 
@@ -80,6 +83,7 @@ func ReadFS(fsys fs.FS, opts ...Option) *Machine {
 	m.TPM = readTPM(s)
 	m.Confidential = readConfidential(s, &m.CPU)
 	m.SMBIOS = readSMBIOS(s)
+	m.Displays = readDisplays(s)
 	m.Systemd = s.exists("run/systemd/system")
 	m.snap = s.seen
 	return m

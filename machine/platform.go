@@ -113,6 +113,9 @@ func readConfidential(s *snapshot, c *CPU) Fact[Confidential] {
 type SMBIOS struct {
 	// Fields maps the file names of /sys/class/dmi/id to their contents.
 	Fields Fact[map[string]string] `json:"fields"`
+	// Cmdline are words for the kernel command line that the firmware or the
+	// host of a virtual machine gives to systemd's stub; empty is none.
+	Cmdline Fact[string] `json:"cmdline"`
 }
 
 var smbiosFields = []string{
@@ -122,17 +125,21 @@ var smbiosFields = []string{
 }
 
 func readSMBIOS(s *snapshot) SMBIOS {
+	return SMBIOS{Fields: readDMI(s), Cmdline: readCmdlineExtra(s)}
+}
+
+func readDMI(s *snapshot) Fact[map[string]string] {
 	const dir = "sys/class/dmi/id"
 	out := map[string]string{}
 	if have := s.exists(dir); !have.Known() {
-		return SMBIOS{Fact[map[string]string]{State: have.State, Source: have.Source, Why: have.Why}}
+		return Fact[map[string]string]{State: have.State, Source: have.Source, Why: have.Why}
 	} else if !have.Value {
-		return SMBIOS{unknownFact[map[string]string]("/"+dir, "no SMBIOS")}
+		return unknownFact[map[string]string]("/"+dir, "no SMBIOS")
 	}
 	for _, name := range smbiosFields {
 		if f := s.read(dir+"/"+name, 4096); f.state == Known {
 			out[name] = f.text()
 		}
 	}
-	return SMBIOS{KnownFact(out, "/"+dir)}
+	return KnownFact(out, "/"+dir)
 }
