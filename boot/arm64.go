@@ -205,11 +205,7 @@ func (b *builder) withDeviceTree(initrd, dtb Want, keep int) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		// The memory above, below 4 GiB, is for devices with 32-bit DMA; the
-		// main region goes first (drivers/of/kexec.c).
-		c.core = &core
-		c.usable = append(c.usable, b.host.Crash[len(b.host.Crash)-1])
-		c.usable = append(c.usable, b.host.Crash[:len(b.host.Crash)-1]...)
+		c.core, c.usable = &core, crashUsable(b.host)
 	}
 	if c.initrd, err = b.placeInitrd(initrd, keep); err != nil {
 		return 0, err
@@ -218,4 +214,11 @@ func (b *builder) withDeviceTree(initrd, dtb Want, keep int) (uint64, error) {
 	// boundary (booting.rst, "Setup the device tree").
 	dtb.Align, dtb.TopDown = twoMiB, true
 	return b.addDeviceTree(tree, c, dtb)
+}
+
+// crashUsable is the memory of a crash kernel. What lies below 4 GiB is for
+// devices with 32-bit DMA; the main region goes first (drivers/of/kexec.c).
+func crashUsable(h *Host) []Range {
+	last := len(h.Crash) - 1
+	return append([]Range{h.Crash[last]}, h.Crash[:last]...)
 }

@@ -20,6 +20,11 @@ type Options struct {
 	Crash bool
 	// NoEFI hands over no EFI runtime services.
 	NoEFI bool
+	// Append is put behind the command line, with a blank between.
+	Append string
+	// InitrdTail is put behind the RAM disk of a captured state; in the plan
+	// of a payload it is a part of that.
+	InitrdTail []byte
 	// DTB is a device tree to use instead of the payload's or the host's.
 	DTB []byte
 	// Preserve lists types of setup_data that are handed over as they were
@@ -55,6 +60,11 @@ func Build(p *image.Payload, h *Host, o Options) (*Plan, error) {
 	arch := p.Arch
 	if arch == image.ArchUnknown {
 		arch = h.Arch
+	}
+	if o.Append != "" {
+		longer := *p
+		longer.Cmdline = joinCmdline(p.Cmdline, o.Append)
+		p = &longer
 	}
 	if strings.IndexByte(p.Cmdline, 0) >= 0 {
 		return nil, fmt.Errorf("boot: command line with a NUL: %w", ErrLimit)

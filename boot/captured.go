@@ -17,23 +17,19 @@ import (
 // is gone, replaced by those of the machine. The plan has passed Validate;
 // its bytes are views of the captured memory and last as long as that.
 //
-// Of the options, NoEFI, Preserve and Rand count; there is no plan for the
-// crash region.
+// Of the options, Crash, NoEFI, Append, InitrdTail, Preserve and Rand count. A plan for
+// the crash region needs a stub that was shown no other memory.
 func Captured(s *capture.State, h *Host, o Options) (*Plan, error) {
-	if o.Crash {
-		return nil, fmt.Errorf("boot: captured state: it lies where the crash region is not: %w", ErrCrash)
-	}
 	if h.Arch != image.ArchUnknown && h.Arch != s.Arch {
 		return nil, fmt.Errorf("boot: captured state for %s, machine is %s: %w", s.Arch, h.Arch, ErrArch)
 	}
-	o.Min, o.Max = 0, 0
 	b, err := newBuilder(&image.Payload{Arch: s.Arch}, h, o, s.Arch, image.KindPE)
 	if err != nil {
 		return nil, fmt.Errorf("boot: captured state: %w", err)
 	}
 	b.plan.HandOver.KernelEntry = s.Entry
 	c := &captured{b, s}
-	if err := c.segments(MaxSegments - 2); err != nil {
+	if err := c.segments(MaxSegments - captureOwn); err != nil {
 		return nil, fmt.Errorf("boot: captured state: %w", err)
 	}
 	if b.plan.read(s.Entry, 4) == nil {
@@ -53,6 +49,10 @@ func Captured(s *capture.State, h *Host, o Options) (*Plan, error) {
 	b.plan.Notes = append(b.plan.Notes, s.Notes...)
 	return b.plan.finish(h)
 }
+
+// captureOwn is how many segments a plan of captured state gets from here:
+// boot_params or device tree, trampoline, and ELF core header or RAM disk.
+const captureOwn = 3
 
 type captured struct {
 	*builder
@@ -108,7 +108,9 @@ func (c *captured) segments(limit int) error {
 		if c.state.Entry >= r.Start && c.state.Entry < r.End {
 			name = "kernel"
 		}
-		if err := c.plan.add(Segment{Name: name, Phys: r.Start, MemSize: r.Size(), Data: c.data(r)}, c.page); err != nil {
+		// A kernel that its stub has unpacked is relocated already: a digest
+		// would tell where it will run.
+		if err := c.plan.add(Segment{Name: name, Phys: r.Start, MemSize: r.Size(), Data: c.data(r), Private: true}, c.page); err != nil {
 			return err
 		}
 	}
@@ -178,6 +180,28 @@ func (c *captured) x86() error {
 		}
 		plan.HandOver.Cmdline = line
 	}
+	cmdline, memory := plan.HandOver.Cmdline, h.Map
+	if c.opts.Crash {
+		core, err := c.placeCoreHeader(Want{Min: x86MinAddress, TopDown: true})
+		if err != nil {
+			return err
+		}
+		memory = crashMap(h, core)
+		cmdline = joinCmdline(fmt.Sprintf("elfcorehdr=%#x", core.Start), cmdline)
+	}
+	cmdline = joinCmdline(cmdline, c.opts.Append)
+	longer := len(cmdline) != len(plan.HandOver.Cmdline)
+	if longer {
+		// Stubs that write no setup header belong to kernels that take as much.
+		most := uint64(le.Uint32(boot[bpCmdlineSize:]))
+		if most == 0 {
+			most = x86CmdlineSize
+		}
+		if uint64(len(cmdline)) > most {
+			return fmt.Errorf("command line of %d bytes with what is added, this kernel takes %d: %w", len(cmdline), most, ErrLimit)
+		}
+		plan.HandOver.Cmdline = cmdline
+	}
 	at := uint64(le.Uint32(boot[bpRamdisk:])) | uint64(le.Uint32(boot[bpExtRamdisk:]))<<32
 	size := uint64(le.Uint32(boot[bpRamdiskSize:])) | uint64(le.Uint32(boot[bpExtRamdiskSize:]))<<32
 	if size != 0 {
@@ -185,6 +209,12 @@ func (c *captured) x86() error {
 			return fmt.Errorf("initrd %#x+%#x is not all there: %w", at, size, ErrInvalid)
 		}
 		plan.HandOver.Initrd = &Range{at, at + size}
+	}
+	if err := c.joinInitrd(Want{Min: x86MinAddress, Max: fourGiB, TopDown: true}); err != nil {
+		return err
+	}
+	if r := plan.HandOver.Initrd; r != nil {
+		boot.SetInitrd(*r)
 	}
 
 	boot.CopyMachine(h.BootParams)
@@ -194,7 +224,7 @@ func (c *captured) x86() error {
 	if err != nil {
 		return err
 	}
-	if ext := boot.SetE820(h.Map); ext != nil {
+	if ext := boot.SetE820(memory); ext != nil {
 		extra = append(extra, SetupData{SetupE820Ext, ext})
 	}
 	var efiMap []byte
@@ -211,8 +241,16 @@ func (c *captured) x86() error {
 
 	mapOff := uint64(BootParamsSize)
 	dataOff := mapOff + uint64(len(efiMap))
-	buf := make([]byte, dataOff+uint64(len(EncodeSetupData(0, extra))))
+	lineOff := dataOff + uint64(len(EncodeSetupData(0, extra)))
+	size = lineOff
+	if longer {
+		size += uint64(len(cmdline)) + 1
+	}
+	buf := make([]byte, size)
 	where := Want{Min: x86MinAddress, Max: fourGiB, TopDown: true}
+	if c.opts.Crash {
+		where.Max = 0 // the region may lie above
+	}
 	page, err := c.place(Segment{Name: "boot_params", Data: buf, Private: true}, where)
 	if err != nil {
 		return err
@@ -221,6 +259,10 @@ func (c *captured) x86() error {
 		boot.SetEFI(efi.SystemTable, page+mapOff, uint64(len(efiMap)))
 	}
 	boot.SetSetupData(page + dataOff)
+	if longer {
+		boot.SetCmdline(page + lineOff)
+		copy(buf[lineOff:], cmdline)
+	}
 	copy(buf, boot[:])
 	copy(buf[mapOff:], efiMap)
 	copy(buf[dataOff:], EncodeSetupData(page+dataOff, extra))
@@ -305,7 +347,19 @@ func (c *captured) arm64() error {
 	if line, err := n.Text(propBootargs); err == nil {
 		ch.cmdline = line
 	}
+	if c.opts.Append != "" {
+		if ch.cmdline = joinCmdline(ch.cmdline, c.opts.Append); len(ch.cmdline) > arm64CmdlineSize {
+			return fmt.Errorf("command line of %d bytes with what is added, arm64 kernels take %d: %w", len(ch.cmdline), arm64CmdlineSize, ErrLimit)
+		}
+	}
 	c.plan.HandOver.Cmdline = ch.cmdline
+	if c.opts.Crash {
+		core, err := c.placeCoreHeader(Want{Max: arm64MaxAddress, TopDown: true})
+		if err != nil {
+			return err
+		}
+		ch.core, ch.usable = &core, crashUsable(c.host)
+	}
 	if start, err1 := n.U64(propInitrdStart); err1 == nil {
 		if end, err2 := n.U64(propInitrdEnd); err2 == nil && end > start {
 			ch.initrd = &Range{start, end}
@@ -324,6 +378,10 @@ func (c *captured) arm64() error {
 		return fmt.Errorf("initrd %v is not all there: %w", *r, ErrInvalid)
 	}
 	c.plan.HandOver.Initrd = ch.initrd
+	if err := c.joinInitrd(Want{Max: arm64MaxAddress, TopDown: true}); err != nil {
+		return err
+	}
+	ch.initrd = c.plan.HandOver.Initrd
 
 	dropUEFI(n)
 	var reserve []fdt.Reservation

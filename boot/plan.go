@@ -30,6 +30,9 @@ type Plan struct {
 	Segments []Segment `json:"segments"`
 	// HandOver is what the kernel finds, decoded.
 	HandOver HandOver `json:"hand_over"`
+	// Preview says why the plan is only for looking at, or is empty: it was
+	// made for memory that was guessed, and must not be loaded.
+	Preview string `json:"preview,omitempty"`
 	// Notes tell what was decided or left out, for people.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -231,6 +234,9 @@ func (p *Plan) String() string {
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	if p.Preview != "" {
+		fmt.Fprintf(&b, "preview, not to be loaded: %s\n", p.Preview)
 	}
 	return b.String()
 }
