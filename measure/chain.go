@@ -17,6 +17,7 @@ type bootChain struct {
 	p      *Prediction
 	events []eventlog.Event
 	seen   []string // authorities that were measured
+	shim   *shim    // that is in charge, or nil
 }
 
 // start adds what comes before the first image: the variables of PCR 7, the
@@ -41,7 +42,9 @@ func (c *bootChain) start() error {
 		}
 		if c.o.Firmware != nil && isShim(f) {
 			c.shimEvents(f)
-			// shim keeps a list of its own of what it has measured.
+			// shim judges what comes behind it, and keeps a list of its own
+			// of what it has measured.
+			c.shim = newShim(c.o.Firmware, f)
 			c.seen = nil
 		}
 	}
@@ -51,17 +54,35 @@ func (c *bootChain) start() error {
 // load adds the events of an image that firmware loads: the authority that
 // lets it, once each, and its digest.
 func (c *bootChain) load(name string, f *pe.File) error {
-	if c.o.Firmware != nil && c.p.SecureBoot {
-		a, err := c.o.Firmware.authority(f)
-		switch {
-		case err != nil:
-			c.p.note("%s: %v", name, err)
-		case !slices.Contains(c.seen, string(a)):
+	c.allow(name, f)
+	return c.loadInner(name, f)
+}
+
+// allow adds the authorities that let an image in: firmware names one, shim may
+// name several.
+func (c *bootChain) allow(name string, f *pe.File) {
+	if c.o.Firmware == nil || !c.p.SecureBoot {
+		return
+	}
+	var found [][]byte
+	var err error
+	if c.shim != nil {
+		found, err = c.shim.authorities(c.o.Firmware, f)
+	} else {
+		var a []byte
+		a, err = c.o.Firmware.authority(f)
+		found = append(found, a)
+	}
+	if err != nil {
+		c.p.note("%s: %v", name, err)
+		return
+	}
+	for _, a := range found {
+		if !slices.Contains(c.seen, string(a)) {
 			c.seen = append(c.seen, string(a))
 			c.events = append(c.events, eventlog.NewEvent(PCRSecureBoot, eventlog.EFIVariableAuthority, c.banks, a, a))
 		}
 	}
-	return c.loadInner(name, f)
 }
 
 // loadInner adds the digest of an image. The data of the real event holds

@@ -21,8 +21,8 @@ import (
 	"github.com/peelboot/peel/trust/esl"
 )
 
-// ErrAuthority: no entry of db lets an image boot.
-var ErrAuthority = errors.New("no entry of db covers this image")
+// ErrAuthority: no entry of db, or of shim's lists, lets an image boot.
+var ErrAuthority = errors.New("no entry of db or of the owner's keys covers this image")
 
 // Firmware are the Secure Boot variables as firmware measures them: their raw
 // contents. A variable that does not exist is measured with no contents.
@@ -168,9 +168,7 @@ func (f *Firmware) authority(img *pe.File) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("db: %w", err)
 	}
-	found := func(e esl.Entry) []byte {
-		return variableData(esl.ImageSecurityDatabase, "db", append(append([]byte(nil), e.Owner[:]...), e.Data...))
-	}
+	found := func(e esl.Entry) []byte { return authorityData(esl.ImageSecurityDatabase, "db", e) }
 	entries, err := authenticode.Read(img)
 	if err != nil && !errors.Is(err, authenticode.ErrNone) {
 		return nil, err
@@ -197,6 +195,12 @@ func (f *Firmware) authority(img *pe.File) ([]byte, error) {
 		}
 	}
 	return nil, ErrAuthority
+}
+
+// authorityData is what is measured of an entry that lets an image in: a
+// UEFI_VARIABLE_DATA with its EFI_SIGNATURE_DATA.
+func authorityData(vendor, name string, e esl.Entry) []byte {
+	return variableData(vendor, name, append(append([]byte(nil), e.Owner[:]...), e.Data...))
 }
 
 // maxChain bounds the path from a signer to a certificate of db.

@@ -94,38 +94,34 @@ type Kexec struct {
 // command line or RAM disk that does not come from the image is in PCR 12 or 13
 // too, as the stub has it for what lies beside an image.
 func PlanKexec(name string, b []byte, profile int, p *image.Payload, o KexecOptions) (*Kexec, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	events, err := payloadEvents(name, b, profile, p, o.Banks)
+	if err != nil {
+		return nil, err
+	}
+	return planKexec(events, o)
+}
+
+// check tells options of no use, and puts in what is not given.
+func (o *KexecOptions) check() error {
 	if len(o.Banks) == 0 {
-		return nil, fmt.Errorf("no bank: %w", eventlog.ErrHash)
+		return fmt.Errorf("no bank: %w", eventlog.ErrHash)
 	}
 	if o.PCRs == nil {
 		o.PCRs = KexecPCRs()
 	}
 	for _, pcr := range o.PCRs {
 		if pcr > 23 || pcr < 4 || pcr == 5 || pcr == 6 || pcr == eventlog.PCRIMA || pcr >= 16 && pcr <= 22 {
-			return nil, fmt.Errorf("PCR %d is not one that a boot of a kernel extends: %w", pcr, ErrCase)
+			return fmt.Errorf("PCR %d is not one that a boot of a kernel extends: %w", pcr, ErrCase)
 		}
 	}
-	var events []eventlog.Event
-	pre, err := Predict(name, b, Options{Banks: o.Banks, Profile: &profile})
-	switch {
-	case err == nil:
-		c := pre.caseFor(p)
-		for _, e := range c.Events {
-			if e.PCR == PCRKernelInitrd || e.PCR == PCRBootLoader && e.Type != eventlog.EFIBootServicesApp {
-				continue
-			}
-			events = append(events, e)
-		}
-	case image.Detect(b).Kind == image.KindUKI:
-		return nil, err
-	default:
-		// No image of UEFI: the kernel itself is all there is.
-		data := loadEvent(name)
-		events = append(events, eventlog.NewEvent(PCRBootLoader, eventlog.IPL, o.Banks, data, b))
-	}
-	events = append(events, outsideEvents(o.Banks, p)...)
-	events = append(events, kernelRelease{}.events(o.Banks, p.Cmdline, ramDisk(p))...)
+	return nil
+}
 
+// planKexec puts the separators before events and makes the log.
+func planKexec(events []eventlog.Event, o KexecOptions) (*Kexec, error) {
 	k := &Kexec{}
 	for _, pcr := range o.PCRs {
 		k.Extends = append(k.Extends, Separator(o.Banks, pcr))
@@ -142,6 +138,30 @@ func PlanKexec(name string, b []byte, profile int, p *image.Payload, o KexecOpti
 		}
 	}
 	return k, k.finish(o)
+}
+
+// payloadEvents are the events of a payload that was taken out of an image.
+func payloadEvents(name string, b []byte, profile int, p *image.Payload, banks []eventlog.Hash) ([]eventlog.Event, error) {
+	var events []eventlog.Event
+	pre, err := Predict(name, b, Options{Banks: banks, Profile: &profile})
+	switch {
+	case err == nil:
+		c := pre.caseFor(p)
+		for _, e := range c.Events {
+			if e.PCR == PCRKernelInitrd || e.PCR == PCRBootLoader && e.Type != eventlog.EFIBootServicesApp {
+				continue
+			}
+			events = append(events, e)
+		}
+	case image.Detect(b).Kind == image.KindUKI:
+		return nil, err
+	default:
+		// No image of UEFI: the kernel itself is all there is.
+		data := loadEvent(name)
+		events = append(events, eventlog.NewEvent(PCRBootLoader, eventlog.IPL, banks, data, b))
+	}
+	events = append(events, outsideEvents(banks, p)...)
+	return append(events, kernelRelease{}.events(banks, p.Cmdline, ramDisk(p))...), nil
 }
 
 // omitted turns events into EV_NO_ACTION events that tell them.

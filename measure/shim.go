@@ -3,12 +3,18 @@
 package measure
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/peelboot/peel/image/pe"
 	"github.com/peelboot/peel/image/uki"
 	"github.com/peelboot/peel/measure/eventlog"
+	"github.com/peelboot/peel/trust/authenticode"
 	"github.com/peelboot/peel/trust/esl"
 	"github.com/peelboot/peel/trust/sbat"
 )
@@ -99,4 +105,125 @@ func (c *bootChain) shimEvents(f *pe.File) {
 		c.p.note("SbatLevelRT is not known: PCR 7 is wrong, shim measures the level")
 	}
 	ipl("MokListTrusted", pick("MokListTrustedRT", []byte{1}))
+}
+
+// shim is what shim knows when it judges images: beside db the keys that are
+// built into it, and those of the machine's owner.
+type shim struct {
+	vendorCert []byte      // a certificate, or nil
+	vendorDB   []esl.Entry // a list in its place
+	ownerName  string      // of the variable with the owner's keys
+	owner      []esl.Entry
+}
+
+// newShim reads what is built into shim, and the owner's keys out of
+// MokListRT. Since 15.7 shim looks them up there, where those built in are as
+// well; before that in MokList, which is the same without those and which only
+// boot services see (https://github.com/rhboot/shim/issues/714).
+func newShim(fw *Firmware, f *pe.File) *shim {
+	s := &shim{ownerName: "MokListRT"}
+	allowed, _ := vendorLists(f)
+	if _, err := x509.ParseCertificate(allowed); err == nil {
+		s.vendorCert = allowed
+	} else if list, err := esl.Parse(allowed); err == nil {
+		s.vendorDB = list
+	}
+	list, err := esl.Parse(fw.vars["MokListRT"])
+	if err != nil {
+		list = nil
+	}
+	if !shimBefore157(f) {
+		s.owner = list
+		if _, known := fw.vars["MokListRT"]; !known && s.vendorCert != nil {
+			owner, _ := esl.ParseGUID(esl.ShimLock)
+			s.owner = []esl.Entry{{Type: esl.X509, Owner: owner, Data: s.vendorCert}}
+		}
+		return s
+	}
+	s.ownerName = "MokList"
+	for _, e := range list {
+		if !s.builtIn(e) {
+			s.owner = append(s.owner, e)
+		}
+	}
+	return s
+}
+
+// builtIn reports whether an entry of MokListRT comes from shim itself.
+func (s *shim) builtIn(e esl.Entry) bool {
+	if s.vendorCert != nil && bytes.Equal(e.Data, s.vendorCert) {
+		return true
+	}
+	return slices.ContainsFunc(s.vendorDB, func(v esl.Entry) bool { return v.Type == e.Type && bytes.Equal(v.Data, e.Data) })
+}
+
+// shimBefore157 reports whether shim says that its version is below 15.7:
+// "$Version: 15.4 $" in section .data.ident. A version that is not known counts
+// as newer.
+func shimBefore157(f *pe.File) bool {
+	s, ok := f.Find(".data.ident")
+	if !ok {
+		return false
+	}
+	_, text, ok := bytes.Cut(f.Data(s), []byte("$Version: "))
+	var major, minor int
+	if n, _ := fmt.Sscanf(string(text[:min(len(text), 16)]), "%d.%d", &major, &minor); !ok || n == 0 {
+		return false
+	}
+	return major < 15 || major == 15 && minor < 7
+}
+
+// authorities returns what shim measures of the entries that let an image in
+// (shim.c, verify_buffer and check_allowlist, since shim 15.3). A digest in
+// db, in the vendor's list or among the owner's is enough. Otherwise each signature
+// is tried, also behind one that fits: for each the first certificate of these
+// lists counts, in the end the vendor's, of which the certificate alone is
+// measured.
+func (s *shim) authorities(fw *Firmware, img *pe.File) ([][]byte, error) {
+	db, err := esl.Parse(fw.vars["db"])
+	if err != nil {
+		return nil, fmt.Errorf("db: %w", err)
+	}
+	lists := []struct {
+		name, vendor string
+		entries      []esl.Entry
+	}{{"db", esl.ImageSecurityDatabase, db}, {"vendor_db", esl.ImageSecurityDatabase, s.vendorDB}, {s.ownerName, esl.ShimLock, s.owner}}
+	for _, l := range lists {
+		for _, e := range l.entries {
+			if h := e.Type.Hash(); h == crypto.SHA256 && !e.Type.TBS() {
+				if d, err := img.Digest(h); err == nil && bytes.Equal(d, e.Data) {
+					return [][]byte{authorityData(l.vendor, l.name, e)}, nil
+				}
+			}
+		}
+	}
+	entries, err := authenticode.Read(img)
+	if err != nil && !errors.Is(err, authenticode.ErrNone) {
+		return nil, err
+	}
+	var out [][]byte
+	for _, sig := range entries {
+		if sig.Signature == nil {
+			continue
+		}
+		fits := func(cert []byte) bool {
+			c, err := x509.ParseCertificate(cert)
+			return err == nil && chains(sig.Signature.Message, c)
+		}
+		found := false
+		for _, l := range lists {
+			i := slices.IndexFunc(l.entries, func(e esl.Entry) bool { return e.Type == esl.X509 && fits(e.Data) })
+			if i >= 0 {
+				out, found = append(out, authorityData(l.vendor, l.name, l.entries[i])), true
+				break
+			}
+		}
+		if !found && s.vendorCert != nil && fits(s.vendorCert) {
+			out = append(out, variableData(esl.ShimLock, "Shim", s.vendorCert))
+		}
+	}
+	if len(out) == 0 {
+		return nil, ErrAuthority
+	}
+	return out, nil
 }

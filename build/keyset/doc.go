@@ -8,7 +8,7 @@
 // keygen writes.
 //
 // It must never read a clock, write a file, or be mistaken for a key store:
-// the private keys are plain PKCS #8.
+// private keys made in memory are plain PKCS #8.
 //
 // Sources: UEFI specification 2.11, sections 8.2.2 and 32; Microsoft's Windows
 // Secure Boot Key Creation and Management Guidance for the sizes of keys.

@@ -41,6 +41,10 @@ type Options struct {
 	// are stamped with, required. Valid is for how long; 0 is ten years.
 	Time  time.Time
 	Valid time.Duration
+	// NewSigner makes the private keys, of the kind that Type names; nil makes
+	// them in memory. A key made elsewhere has a method MarshalPEM for what
+	// its file shall contain.
+	NewSigner func(typ string) (crypto.Signer, error)
 }
 
 // Set is a platform key, a key exchange key and a signature database key.
@@ -94,7 +98,11 @@ func Generate(subject string, o Options) (sign.Key, error) {
 	if o.Time.IsZero() {
 		return sign.Key{}, fmt.Errorf("%w: no time", ErrOption)
 	}
-	signer, err := newSigner(o.Type)
+	generate := newSigner
+	if o.NewSigner != nil {
+		generate = o.NewSigner
+	}
+	signer, err := generate(o.Type)
 	if err != nil {
 		return sign.Key{}, err
 	}
@@ -158,14 +166,20 @@ func keyID(pub crypto.PublicKey) ([]byte, error) {
 }
 
 // PEM returns private key and certificate of k as PEM. The key must be one in
-// memory.
+// memory, or have a method MarshalPEM.
 func PEM(k sign.Key) (key, cert []byte, err error) {
+	cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: k.Certificate.Raw})
+	if m, ok := k.Signer.(interface{ MarshalPEM() ([]byte, error) }); ok {
+		if key, err = m.MarshalPEM(); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrOption, err)
+		}
+		return key, cert, nil
+	}
 	der, err := x509.MarshalPKCS8PrivateKey(k.Signer)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrOption, err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: k.Certificate.Raw}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), cert, nil
 }
 
 // List returns the signature list that holds the certificate of k.

@@ -4,6 +4,10 @@ package keyset
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,5 +106,42 @@ func TestGenerate(t *testing.T) {
 	}
 	if _, err := Generate(strings.Repeat("x", 65), Options{Time: at()}); err == nil {
 		t.Error("Generate(long subject) = nil, want an error")
+	}
+}
+
+// elsewhere is a key that is not in memory.
+type elsewhere struct{ crypto.Signer }
+
+func (elsewhere) MarshalPEM() ([]byte, error) { return []byte("a reference"), nil }
+
+// Keys made elsewhere sign certificates and updates; their files hold what
+// they say of themselves.
+func TestNewSigner(t *testing.T) {
+	types := 0
+	s, err := New(Options{Time: time.Unix(1e9, 0), Type: "ecdsa256", NewSigner: func(typ string) (crypto.Signer, error) {
+		if typ == "ecdsa256" {
+			types++
+		}
+		k, err := rsa.GenerateKey(rand.Reader, 2048)
+		return elsewhere{k}, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := s.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Secret && string(f.Data) != "a reference" {
+			t.Errorf("%s = %q, want what the key says", f.Name, f.Data)
+		}
+	}
+	if types != 3 {
+		t.Errorf("NewSigner was asked %d times for ecdsa256, want 3", types)
+	}
+	refused := errors.New("no room")
+	if _, err := New(Options{Time: time.Unix(1e9, 0), NewSigner: func(string) (crypto.Signer, error) { return nil, refused }}); !errors.Is(err, refused) {
+		t.Errorf("New = %v, want %v", err, refused)
 	}
 }
