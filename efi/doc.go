@@ -4,8 +4,8 @@
 // sandbox, with the boot services that it needs, until it has left boot
 // services and jumps into the kernel, and captures what it has prepared.
 //
-// In: an image, a way to verify it, the snapshot of the machine, load
-// options, initrds, the directory beside the image. Out: a State, of which
+// In: an image, a way to verify it, the snapshot of the machine and copies of
+// its tables, load options, initrds, the directory beside the image. Out: a State, of which
 // package boot makes a plan.
 //
 // efi/process keeps the code apart, efi/firmware answers its calls, and

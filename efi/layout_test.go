@@ -78,6 +78,9 @@ func TestGuestTree(t *testing.T) {
 	if b, err := guestTree(&Options{Machine: m, DTB: []byte("no tree")}, image.ArchARM64); err == nil {
 		t.Errorf("guestTree(no tree) = %d bytes", len(b))
 	}
+	if b, err := guestTree(&Options{Machine: machinetest.Machine(t, "arm64-acpi")}, image.ArchARM64); b != nil || err != nil {
+		t.Errorf("guestTree(machine with ACPI) = %d bytes, %v", len(b), err)
+	}
 	if b, err := guestTree(&Options{Machine: m}, image.ArchX86_64); b != nil || err != nil {
 		t.Errorf("guestTree(x86) = %d bytes, %v", len(b), err)
 	}

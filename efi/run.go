@@ -50,7 +50,9 @@ type Variable = firmware.Variable
 // State is what Run returns beside the sandbox that holds its memory.
 type State struct {
 	*capture.State
-	p *process.Process
+	// Measured is what the image has measured, nil when Options.Measure is.
+	Measured *Measurements
+	p        *process.Process
 }
 
 // Close drops the memory that Runs refer to.
@@ -71,6 +73,9 @@ type Options struct {
 	// LoadOptions is the command line, or for a UKI what is added to its own
 	// or replaces it; "@1" at its start selects a profile.
 	LoadOptions string
+	// Arguments are those of a shell that has started the image, its name
+	// first; systemd-stub then takes them instead of LoadOptions. nil is none.
+	Arguments []string
 	// Initrds are offered to the kernel through LoadFile2, joined.
 	Initrds [][]byte
 	// Dir is the directory that holds the image, for addons and credentials
@@ -79,6 +84,9 @@ type Options struct {
 	Path string
 	// DTB is a device tree instead of the machine's.
 	DTB []byte
+	// Tables are the machine's SMBIOS and ACPI, which the image gets as
+	// copies; see ReadTables. Without them it finds none.
+	Tables Tables
 	// Variables are what GetVariable finds at first; see VariablesOf.
 	Variables []Variable
 	// Verify says whether an image may run: for the image itself before its
@@ -87,6 +95,9 @@ type Options struct {
 	// VerifyFile says whether the guest may read another file of Dir; nil
 	// allows none.
 	VerifyFile func(name string, data []byte) error
+	// Measure offers the image the protocols of a measured boot. nil is none:
+	// it finds no TPM.
+	Measure *Measuring
 	// Console gets the text that the image prints.
 	Console func(text string)
 	// Trace gets each service call and each emulated instruction.
@@ -166,7 +177,7 @@ func run(ctx context.Context, img []byte, o *Options) (*State, error) {
 		}
 		return nil, err
 	}
-	return &State{st, p}, nil
+	return &State{st, g.fw.Measurements(), p}, nil
 }
 
 func hostArch() image.Arch {
@@ -217,7 +228,8 @@ func (g *guest) run(img []byte, regions []firmware.Region) (*capture.State, erro
 	}
 	g.fw, err = firmware.New(platform{g.p}, firmware.Config{
 		Arch: g.arch, Regions: regions, LoadOptions: g.o.LoadOptions, Initrds: g.o.Initrds, Dir: g.o.Dir, Path: g.o.Path,
-		DTB: dtb, Variables: g.o.Variables, Random: random, Verify: g.o.Verify, VerifyFile: g.o.VerifyFile,
+		DTB: dtb, Variables: g.o.Variables, Random: random, Measure: g.o.Measure, Verify: g.o.Verify, VerifyFile: g.o.VerifyFile,
+		Arguments: g.o.Arguments, Fixup: treeFixup(g.o, g.arch), SMBIOS: g.o.Tables.SMBIOS, ACPI: g.o.Tables.ACPI,
 		Console: g.o.Console, Trace: g.o.Trace,
 	})
 	if err != nil {

@@ -20,8 +20,6 @@ import (
 	"github.com/peelboot/peel/machine/machinetest"
 )
 
-func verified([]byte) error { return nil }
-
 // options are for a machine that was recorded, so that no test depends on
 // the one it runs on. PEEL_TRACE shows what the images call.
 func options(t *testing.T, recording string) efi.Options {

@@ -28,6 +28,7 @@ func (g *guest) capture(entry uint64) (*capture.State, error) {
 		SystemTable: g.fw.SystemTable(), Tables: map[string]uint64{}, Console: g.fw.Console(),
 		Stats: capture.Stats{Calls: g.fw.Calls(), Emulated: g.emulated, Stops: g.p.Stops(), Memory: used, Isolation: g.p.Isolation()},
 	}
+	st.Notes = append(append(st.Notes, g.o.Tables.Notes...), g.fw.Notes()...)
 	g.p.Stop()
 	populated, err := g.p.Populated()
 	if err != nil {

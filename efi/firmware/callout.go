@@ -2,120 +2,63 @@
 
 package firmware
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
-// callout is a call of a LoadFile2 protocol that the guest itself has
-// installed: images that unpack themselves offer what is inside that way, and
-// LoadImage asks them for it (UEFI, section 13.2).
+// callout is a call of a function of the guest's own, which a service makes
+// before it returns: notification functions of events, and the LoadFile2
+// protocol that an image has installed to offer what is inside of it.
 type callout struct {
-	request
-	saved      any
-	function   uint64
-	this, rest uint64 // its first arguments
-	sizeAt     uint64
-	buffer     uint64 // 0 while the size is asked for
-	size       uint64
+	service string
+	saved   any
+	top     uint64 // of the function's stack
+	// back goes on after the function has returned s: it calls the next
+	// function by enter and tells that the service is not done, or tells what
+	// the service returns.
+	back func(o *callout, s Status) (result Status, done bool, err error)
 }
 
-const maxCallouts = 4
+const maxCallouts = 4 // of each other
 
-// fromProtocol goes on in the guest; the call of LoadImage returns later.
-func (f *Firmware) fromProtocol(c *call, q request, pathAt uint64) Status {
-	best, rest := (*handle)(nil), uint64(0)
-	for _, h := range f.handles {
-		at, ok := h.find(guidDevicePath())
-		if _, has := h.find(guidLoadFile2()); !ok || !has {
-			continue
-		}
-		have, err := f.path(at)
-		if err != nil {
-			continue
-		}
-		have = have[:len(have)-nodeHeader]
-		if bytes.HasPrefix(q.path, have) && uint64(len(have)) >= rest && len(have) > 0 {
-			best, rest = h, uint64(len(have))
-		}
-	}
-	if best == nil {
-		return NotFound
-	}
+// callOut begins a callout; nil means that there is no room for one, or that
+// the platform failed, which c then says.
+func (f *Firmware) callOut(c *call, service string, back func(*callout, Status) (Status, bool, error)) *callout {
 	if len(f.callouts) >= maxCallouts {
-		return OutOfResources
-	}
-	this, _ := best.find(guidLoadFile2())
-	function := c.u64(this)
-	sizeAt, ok := f.newPool(make([]byte, 8))
-	if c.bad != nil || !ok {
-		return OutOfResources
+		c.notef("calls of the image's own functions are nested %d deep", maxCallouts)
+		return nil
 	}
 	saved, err := f.p.CPU().Save()
 	if err != nil {
 		c.bad = fmt.Errorf("%w: %w", ErrPlatform, err)
-		return DeviceError
+		return nil
 	}
-	o := callout{request: q, saved: saved, function: function, this: this, rest: pathAt + rest, sizeAt: sizeAt}
-	if err := f.enter(&o); err != nil {
-		return InvalidParameter
-	}
+	return &callout{service: service, saved: saved, top: (f.p.CPU().SP() - 256) &^ 15, back: back}
+}
+
+// begin makes the callout the one that the guest is in.
+func (f *Firmware) begin(c *call, o *callout) {
 	f.callouts = append(f.callouts, o)
 	c.later = true
-	c.notef("asks LoadFile2 at %#x", this)
-	return Success
 }
 
-// enter calls LoadFile(this, path, FALSE, size, buffer) on the guest's stack.
-func (f *Firmware) enter(o *callout) error {
-	cpu := f.p.CPU()
-	return cpu.Enter(o.function, (cpu.SP()-256)&^15, f.slots+slotSize, o.this, o.rest, 0, o.sizeAt, o.buffer)
+// enter calls a function of the guest on its stack.
+func (f *Firmware) enter(o *callout, function uint64, args ...uint64) error {
+	return f.p.CPU().Enter(function, o.top, f.slots+slotSize, args...)
 }
 
-// calloutReturned goes on with LoadImage.
+// calloutReturned goes on with the service.
 func (f *Firmware) calloutReturned(cpu CPU) error {
 	if len(f.callouts) == 0 {
-		return fmt.Errorf("return of a protocol that was not called: %w", ErrCall)
+		return fmt.Errorf("return of a function that was not called: %w", ErrCall)
 	}
-	o := &f.callouts[len(f.callouts)-1]
-	s := Status(cpu.Result())
-	c := &call{f: f}
-	size := c.u64(o.sizeAt)
-	if o.buffer == 0 && s == BufferTooSmall && size > 0 && size <= maxImageSize {
-		// The size is known: once more, for the contents.
-		if at, err := f.poolAlloc(BootServicesData, size); err == nil {
-			o.buffer, o.size = at, size
-			if err := f.enter(o); err == nil {
-				return nil
-			}
-		}
-		s = OutOfResources
-	} else if o.buffer == 0 && !s.IsError() {
-		s = LoadError
+	o := f.callouts[len(f.callouts)-1]
+	s, done, err := o.back(o, Status(cpu.Result()))
+	if err != nil || !done {
+		return err
 	}
-	done := *o
 	f.callouts = f.callouts[:len(f.callouts)-1]
-	if !s.IsError() && size <= done.size {
-		b := bytes.Clone(c.in(done.buffer, size))
-		if c.bad == nil {
-			s = f.loadBytes(c, done.request, b, !f.trusted(b))
-		}
-	}
-	for _, at := range []uint64{done.buffer, done.sizeAt} {
-		if _, ok := f.pool[at]; ok {
-			f.freePool(&call{f: f, args: []uint64{at}})
-		}
-	}
-	if isPlatform(c.bad) {
-		return c.bad
-	}
-	if c.bad != nil {
-		s = InvalidParameter
-	}
-	f.tracef("LoadImage", s, "%s", c.note)
-	if err := cpu.Restore(done.saved); err != nil {
+	if err := cpu.Restore(o.saved); err != nil {
 		return fmt.Errorf("%w: %w", ErrPlatform, err)
 	}
 	cpu.Return(uint64(s))
-	return nil
+	return f.fatal
 }

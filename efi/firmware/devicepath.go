@@ -100,7 +100,7 @@ func onlyFiles(b []byte) bool {
 }
 
 // locateDevicePath finds the handle with a protocol whose device path is the
-// longest beginning of the given one (UEFI, section 7.3.9).
+// longest beginning of the given one (UEFI, section 7.3.8).
 func (f *Firmware) locateDevicePath(c *call) Status {
 	g, at, deviceAt := c.guid(c.args[0]), c.args[1], c.args[2]
 	addr := c.u64(at)

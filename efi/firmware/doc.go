@@ -7,7 +7,7 @@
 // In: where RAM is, an image that has been verified, load options, initrds,
 // a directory beside the image, variables; then the guest's service calls.
 // Out: changes of guest memory and registers, and at the end the memory map,
-// the configuration tables, variables and console text.
+// the configuration tables, variables, measurements and console text.
 //
 // The tables that the guest sees are written once and never read back: what
 // counts is on this side. Each address, length, string and count that the

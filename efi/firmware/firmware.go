@@ -5,7 +5,6 @@ package firmware
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"slices"
@@ -61,6 +60,15 @@ type Config struct {
 	Path string
 	// DTB is the device tree to publish, nil for none.
 	DTB []byte
+	// Fixup puts into a device tree what only firmware knows; nil is nothing.
+	Fixup Fixup
+	// Arguments are those of a shell's command line, the image's name first;
+	// nil when no shell has started the image.
+	Arguments []string
+	// SMBIOS and ACPI are the machine's tables, to be published as copies;
+	// without an entry point, or without tables, there are none.
+	SMBIOS SMBIOS
+	ACPI   [][]byte
 	// Variables is what GetVariable finds at first.
 	Variables []Variable
 	// Random is where RNG takes its bytes from.
@@ -71,6 +79,9 @@ type Config struct {
 	// VerifyFile judges other files of Dir before the guest reads them; nil
 	// lets it read none.
 	VerifyFile func(name string, data []byte) error
+	// Measure says where the guest's measurements go; nil offers it no
+	// protocol for them.
+	Measure *Measuring
 	// Console gets the text that the guest prints, as it comes.
 	Console func(text string)
 	// Trace gets each call, nil for none.
@@ -106,7 +117,7 @@ type Firmware struct {
 	nextHandle uint64
 	images     []*loaded
 	frames     []frame
-	callouts   []callout
+	callouts   []*callout
 	tables     []table
 	tablesAt   uint64
 	vars       []Variable
@@ -115,21 +126,28 @@ type Firmware struct {
 	initrd     uint64 // size in bytes
 	external   bool   // the guest has read files that nobody verified
 	fs         *fileSystem
-	events     map[uint64]bool
-	monotonic  uint64
-	attributes map[uint64]uint64
-	stalled    uint64
-	fatal      error // ends the guest
-	exited     bool
-	result     Status
-	ended      bool
+	events     []*event
+	// registrations wait for protocols.
+	registrations []*registration
+	monotonic     uint64
+	attributes    []Region // ranges that have any
+	stalled       uint64
+	tcg2          *tcg2
+	cc            *cc
+	smbios        []record
+	notes         []string
+	fatal         error // ends the guest
+	leaving       bool  // ExitBootServices was called
+	exited        bool
+	result        Status
+	ended         bool
 }
 
 // New prepares guest memory: tables, services, protocols.
 func New(p Platform, cfg Config) (*Firmware, error) {
 	f := &Firmware{cfg: cfg, p: p, mem: p.Memory(), trace: cfg.Trace, regions: slices.Clone(cfg.Regions), mapKey: 1,
 		arena: map[MemoryType]*arena{}, pool: map[uint64]piece{}, poolFree: map[poolClass][]uint64{},
-		calls: map[string]int{}, events: map[uint64]bool{}, attributes: map[uint64]uint64{}, nextHandle: 1}
+		calls: map[string]int{}, nextHandle: 1}
 	for i := range f.regions {
 		r := &f.regions[i]
 		if r.Start%pageSize != 0 || r.Size%pageSize != 0 || r.Size == 0 || r.Start+r.Size < r.Start {
@@ -148,143 +166,6 @@ func New(p Platform, cfg Config) (*Firmware, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// tableHeader writes an EFI_TABLE_HEADER (UEFI, section 4.2); the CRC is of
-// the whole table.
-func tableHeader(b []byte, signature uint64) {
-	le.PutUint64(b, signature)
-	le.PutUint32(b[8:], 2<<16|100) // revision 2.10
-	le.PutUint32(b[12:], uint32(len(b)))
-	le.PutUint32(b[16:], 0)
-	le.PutUint32(b[16:], crc32.ChecksumIEEE(b))
-}
-
-// Signatures of tables (UEFI, sections 4.3 to 4.5).
-const (
-	systemSignature  = 0x5453595320494249 // "IBI SYST"
-	bootSignature    = 0x56524553544f4f42 // "BOOTSERV"
-	runtimeSignature = 0x56524553544e5552 // "RUNTSERV"
-)
-
-func (f *Firmware) build() error {
-	f.services = allServices()
-	if len(f.services) > maxSlots {
-		return fmt.Errorf("%w: %d services", ErrMemory, len(f.services))
-	}
-	at, err := f.allocate(BootServicesCode, slotPages*pageSize, pageSize, 0)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrMemory, err)
-	}
-	f.slots = at
-	f.own = append(f.own, Region{Start: at, Size: slotPages * pageSize})
-	natives, err := writeSlots(f.mem[at:at+slotPages*pageSize], f.cfg.Arch, len(f.services))
-	if err != nil {
-		return err
-	}
-	if err := f.p.Code(at, slotPages*pageSize, true, false); err != nil {
-		return fmt.Errorf("%w: %w", ErrPlatform, err)
-	}
-	slot := func(name string) uint64 {
-		if off, ok := natives[name]; ok {
-			return at + off
-		}
-		for i, s := range f.services {
-			if s.name == name {
-				return at + uint64(i)*slotSize
-			}
-		}
-		return 0
-	}
-	objects := func(t MemoryType, b []byte) uint64 {
-		var a uint64
-		if err == nil {
-			a, err = f.newObject(t, b)
-		}
-		return a
-	}
-	functions := func(head []byte, names ...string) []byte {
-		for _, n := range names {
-			if n == "" {
-				head = le.AppendUint64(head, 0)
-				continue
-			}
-			head = le.AppendUint64(head, slot(n))
-		}
-		return head
-	}
-	bs := functions(make([]byte, 24), bootServices()...)
-	tableHeader(bs, bootSignature)
-	f.bootTable = objects(BootServicesData, bs)
-	rt := functions(make([]byte, 24), runtimeServices()...)
-	tableHeader(rt, runtimeSignature)
-	runtime := objects(ACPIReclaim, rt)
-
-	mode := make([]byte, 24) // SIMPLE_TEXT_OUTPUT_MODE: one mode, number 0
-	le.PutUint32(mode, 1)
-	out := functions(nil, textOutput()...)
-	out = le.AppendUint64(out, objects(BootServicesData, mode))
-	conOut := objects(BootServicesData, out)
-	key := f.newEvent()
-	in := functions(nil, "ConIn.Reset", "ConIn.ReadKeyStroke")
-	conIn := objects(BootServicesData, le.AppendUint64(in, key))
-	vendor := objects(ACPIReclaim, utf16z("peel"))
-	console := f.newHandle(proto{guidTextOutput(), conOut}, proto{guidTextInput(), conIn})
-
-	st := make([]byte, 120)
-	le.PutUint64(st[24:], vendor)
-	le.PutUint32(st[32:], 1)
-	le.PutUint64(st[40:], console.id)
-	le.PutUint64(st[48:], conIn)
-	le.PutUint64(st[56:], console.id)
-	le.PutUint64(st[64:], conOut)
-	le.PutUint64(st[72:], console.id)
-	le.PutUint64(st[80:], conOut)
-	le.PutUint64(st[88:], runtime)
-	le.PutUint64(st[96:], f.bootTable)
-	// What a kernel may want after the stub has ended is kept for it.
-	f.tablesAt = objects(ACPIReclaim, make([]byte, maxTables*24))
-	le.PutUint64(st[112:], f.tablesAt)
-	tableHeader(st, systemSignature)
-	f.systemTable = objects(ACPIReclaim, st)
-
-	rng := objects(BootServicesData, functions(nil, "RNG.GetInfo", "RNG.GetRNG"))
-	f.newHandle(proto{guidRNG(), rng})
-	attr := objects(BootServicesData, functions(nil, "MemoryAttribute.Get", "MemoryAttribute.Set", "MemoryAttribute.Clear"))
-	f.newHandle(proto{guidMemoryAttribute(), attr})
-
-	for _, i := range f.cfg.Initrds {
-		f.initrd = (f.initrd + 3) &^ 3
-		f.initrd += uint64(len(i))
-	}
-	if len(f.cfg.Initrds) > 0 {
-		path := objects(BootServicesData, append(vendorMedia(guidInitrdMedia()), endPath()...))
-		lf := objects(BootServicesData, functions(nil, "LoadFile2.LoadFile"))
-		f.newHandle(proto{guidDevicePath(), path}, proto{guidLoadFile2(), lf})
-	}
-	if f.cfg.Dir != nil {
-		path := objects(BootServicesData, append(vendorMedia(guidPeel()), endPath()...))
-		sfs := le.AppendUint64(nil, 0x10000)
-		sfs = functions(sfs, "SimpleFileSystem.OpenVolume")
-		f.fs = &fileSystem{root: f.cfg.Dir, open: map[uint64]*openFile{}, functions: functions(le.AppendUint64(nil, 0x20000), fileFunctions()...)}
-		f.fs.handle = f.newHandle(proto{guidDevicePath(), path}, proto{guidSimpleFileSystem(), objects(BootServicesData, sfs)})
-	}
-	if f.cfg.DTB != nil {
-		// Stubs edit a copy; kernels want no part of it below 2 MiB crossed.
-		dtb, aerr := f.allocate(ACPIReclaim, uint64(len(f.cfg.DTB)), 2<<20, 0)
-		if aerr != nil {
-			return fmt.Errorf("%w: device tree: %w", ErrMemory, aerr)
-		}
-		copy(f.mem[dtb:], f.cfg.DTB)
-		f.setTable(guidDTBTable(), dtb)
-	}
-	// EFI_RT_PROPERTIES_TABLE: no runtime service works later (UEFI 4.6.2).
-	props := objects(ACPIReclaim, []byte{1, 0, 8, 0, 0, 0, 0, 0})
-	f.setTable(guidRTProperties(), props)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrMemory, err)
-	}
-	return nil
 }
 
 // ServiceAt tells whether pc is where a service begins.
@@ -339,10 +220,17 @@ func (f *Firmware) Call(pc uint64) error {
 		status = InvalidParameter
 		c.notef("%v", c.bad)
 	}
+	answer := uint64(status)
+	if s.value {
+		if c.bad != nil || f.exited {
+			answer = 0
+		}
+		status = Success
+	}
 	if f.trace != nil {
 		f.trace(Call{s.name, shown, status, c.note})
 	}
-	cpu.Return(uint64(status))
+	cpu.Return(answer)
 	return f.fatal
 }
 
@@ -376,6 +264,9 @@ func (f *Firmware) show(s *service, args []uint64) []string {
 	}
 	return out
 }
+
+// Notes tell what the guest does not find, and why, for people.
+func (f *Firmware) Notes() []string { return slices.Clone(f.notes) }
 
 // Exited tells that boot services are over.
 func (f *Firmware) Exited() bool { return f.exited }

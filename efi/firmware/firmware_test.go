@@ -48,13 +48,13 @@ func TestTables(t *testing.T) {
 	check("runtime services", r.mem[le.Uint64(st[88:]):], runtimeSignature)
 	// Offsets that every loader has compiled in (UEFI, section 4.4).
 	for name, off := range map[string]int{"AllocatePages": 0x28, "GetMemoryMap": 0x38, "HandleProtocol": 0x98, "LoadImage": 0xc8,
-		"ExitBootServices": 0xe8, "LocateProtocol": 0x140, "CalculateCrc32": 0x158} {
+		"ExitBootServices": 0xe8, "LocateProtocol": 0x140} {
 		pc := le.Uint64(bs[off:])
 		if !r.ServiceAt(pc) || r.services[(pc-r.slots)/slotSize].name != name {
 			t.Errorf("boot service at %#x is not %s", off, name)
 		}
 	}
-	for _, off := range []int{0x18, 0x20, 0x160, 0x168} { // RaiseTPL, RestoreTPL, CopyMem, SetMem
+	for _, off := range []int{0x18, 0x20, 0x158, 0x160, 0x168} { // RaiseTPL, RestoreTPL, CalculateCrc32, CopyMem, SetMem
 		if pc := le.Uint64(bs[off:]); pc < r.slots+pageSize || pc >= r.slots+slotPages*pageSize {
 			t.Errorf("native service at %#x is at %#x", off, pc)
 		}
@@ -606,11 +606,6 @@ func TestRandomAndTime(t *testing.T) {
 	if y := le.Uint16(r.mem[scratch:]); y < 2024 || y > 9999 {
 		t.Errorf("year %d", y)
 	}
-	r.want(Success, "CalculateCrc32", r.put(scratch, []byte("123456789")), 9, scratch+16)
-	if got := le.Uint32(r.mem[scratch+16:]); got != 0xcbf43926 {
-		t.Errorf("CalculateCrc32() = %#x, want 0xcbf43926", got)
-	}
-	r.want(InvalidParameter, "CalculateCrc32", scratch, 1<<62, scratch+16)
 }
 
 func TestConsole(t *testing.T) {
@@ -659,6 +654,17 @@ func TestAttributes(t *testing.T) {
 	}
 	r.want(Success, "MemoryAttribute.Clear", 0, scratch, 0x1000, 0x4000)
 	r.want(NoMapping, "MemoryAttribute.Get", 0, scratch, 0x2000, scratch)
+	r.want(Success, "MemoryAttribute.Set", 0, scratch, 0x4000, 0x20000)
+	for i, want := range []uint64{0x20000, 0x24000, 0x20000, 0x20000, 0} {
+		r.want(Success, "MemoryAttribute.Get", 0, scratch+0x1000*uint64(i), 0x1000, scratch)
+		if got := r.get64(scratch); got != want {
+			t.Errorf("attributes of page %d = %#x, want %#x", i, got, want)
+		}
+	}
+	r.want(Success, "MemoryAttribute.Clear", 0, scratch-0x1000, 0x8000, 0x26000)
+	if len(r.attributes) != 0 {
+		t.Errorf("attributes %v are left", r.attributes)
+	}
 	r.want(InvalidParameter, "MemoryAttribute.Set", 0, scratch, 0x1000, 1)
 	r.want(InvalidParameter, "MemoryAttribute.Set", 0, scratch+1, 0x1000, 0x4000)
 	r.want(InvalidParameter, "MemoryAttribute.Set", 0, 0, ^uint64(0xfff), 0x4000)
@@ -715,4 +721,22 @@ func TestArchitectures(t *testing.T) {
 			t.Errorf("New(%v) = %v, want %v", bad, err, ErrMemory)
 		}
 	}
+}
+
+// TestAttributesOfAllMemory: a guest of terabytes had one entry a page kept
+// for it.
+func TestAttributesOfAllMemory(t *testing.T) {
+	r := newRig(t, nil)
+	r.want(Success, "MemoryAttribute.Set", 0, rigStart, rigSize, 0x4000)
+	if len(r.attributes) != 1 {
+		t.Errorf("%d entries for one range", len(r.attributes))
+	}
+	last := Success
+	for at := uint64(rigStart); at < rigStart+rigSize; at += 0x2000 {
+		last = r.do("MemoryAttribute.Clear", 0, at, 0x1000, 0x4000)
+	}
+	if last != Success || len(r.attributes) != rigSize/0x2000 {
+		t.Errorf("Clear() = %v, %d entries, want %d", last, len(r.attributes), rigSize/0x2000)
+	}
+	r.sane()
 }

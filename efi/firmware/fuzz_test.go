@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"testing"
+
+	"github.com/peelboot/peel/measure/eventlog"
 )
 
 // FuzzServices lets a random guest call services: each call is the number of
@@ -23,17 +25,49 @@ func FuzzServices(f *testing.F) {
 	f.Add(append(call(4, 0x0002, 0x0100, 0x4000), call(5, 0x6000)...))
 	f.Add(append(call(13, 0x4000, 0x4010, 0x0000, 0x4020), call(17, 0x0000, 0x4010, 0, 0x4030, 0x4040)...))
 	f.Add(call(20, 0, 0x8005, 0, 0x4800, 0x0400, 0x4000))
-	for i := range byte(90) {
+	for i := range byte(200) {
 		f.Add(call(i, 0x4000, 0x4100, 0x4200, 0x4300, 0x4400, 0x4500))
 		f.Add(call(i, 0x8001, 0xc001, 0x4200, 0x4300, 0x4400, 0x4500))
 	}
+	// Events of the end: created, signalled, boot services left.
+	for _, n := range []byte{7, 8} {
+		for _, kind := range []uint16{0xf000, 0xf001, 0xf002} {
+			seed := append(call(n, kind, 8, 0x4000, 0x4100, 0x4000, 0x4000), call(n, kind, 8, 0x4000, 0x4100, 0x4150, 0x4000)...)
+			seed = append(append(seed, call(11, 0xf005)...), call(13, 0xf005)...)
+			seed = append(append(seed, call(26, 0x9000, 0xb000)...), append(call(1), call(1)...)...)
+			f.Add(seed)
+		}
+	}
+	f.Add(append(call(18, 0x4100, 0xf005, 0x4000), call(14, 0x4010, 0x4100, 0, 0x4020)...))
+	// Measurements of a few bytes and of an image, then the logs.
+	for i, s := range allServices() {
+		switch s.name {
+		case "TCG2.HashLogExtendEvent", "CC.HashLogExtendEvent":
+			for _, flags := range []uint16{0, 1, 0x10} {
+				seed := call(byte(i), 0x4000, flags, 0x4800, 0x0400, 0x4c00)
+				f.Add(append(append(seed, call(byte(i-1), 0x4000, 2, 0x4010, 0x4020, 0x4030)...), seed...))
+			}
+		}
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := newRig(t, nil)
+		r := newRig(t, func(c *Config) {
+			c.Measure = &Measuring{Banks: eventlog.Banks(), CC: CCTDX}
+			c.SMBIOS = SMBIOS{Entry: entry30(), Structures: smbiosTable()}
+			c.ACPI, c.Arguments = acpiTables(244), []string{"image.efi", "quiet"}
+			c.Fixup = func(b []byte, apply, _ bool) ([]byte, error) {
+				if apply {
+					return append(b, make([]byte, 64)...), nil
+				}
+				return nil, ErrTable
+			}
+		})
 		if err := r.Start(tiny(0x8664, 0x1000)); err != nil {
 			t.Fatal(err)
 		}
 		copy(r.mem[scratch+0x800:], tiny(0x8664, 0x1000))
-		for i, g := range []GUID{guidLoadedImage(), guidDevicePath(), guidLoadFile2(), guidSimpleFileSystem(), guidFileInfo()} {
+		r.putEvent(scratch+0xc00, 3, eventlog.IPL, "event")
+		for i, g := range []GUID{guidLoadedImage(), guidDevicePath(), guidLoadFile2(), guidSimpleFileSystem(), guidFileInfo(),
+			guidExitBootServices(), guidBeforeExitBootServices(), guidShellParameters(), guidSMBIOSProtocol()} {
 			r.putGUID(scratch+0x100+uint64(i)*16, g)
 		}
 		for n := 0; len(in) >= 2 && n < 64; n++ {
@@ -102,6 +136,15 @@ func (r *rig) argument(v uint16) uint64 {
 		return rigStart + low<<8
 	case 14:
 		return low << 52
+	case 15: // types of events, what waits for protocols
+		switch {
+		case low < 4:
+			return []uint64{eventNotify, eventNotifyWait, eventExit, eventTimer}[low]
+		case low&1 != 0 && len(r.events) > 0:
+			return r.events[int(low>>1)%len(r.events)].id
+		case len(r.registrations) > 0:
+			return r.registrations[int(low>>1)%len(r.registrations)].key
+		}
 	}
 	return low
 }

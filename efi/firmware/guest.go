@@ -4,12 +4,15 @@ package firmware
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf16"
 )
 
 var le = binary.LittleEndian
+
+var errLongString = errors.New("string is too long")
 
 // Limits of what a guest may give or have.
 const (

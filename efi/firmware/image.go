@@ -28,6 +28,8 @@ type frame struct {
 	img            *loaded
 	saved          any // nil: nobody
 	sizeAt, dataAt uint64
+	// callouts is how many calls of the guest's functions were under way.
+	callouts int
 }
 
 const (
@@ -102,6 +104,14 @@ func (f *Firmware) Start(b []byte) error {
 	if err := f.loadedImage(img, 0, device, path, options); err != nil {
 		return fmt.Errorf("%w: %w", ErrMemory, err)
 	}
+	if f.cfg.Arguments != nil {
+		p, err := f.shellParameters(f.cfg.Arguments)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrMemory, err)
+		}
+		h := f.handle(img.handle)
+		h.protos = append(h.protos, p)
+	}
 	stack, err := f.allocate(BootServicesData, stackSize, pageSize, 0)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMemory, err)
@@ -109,6 +119,9 @@ func (f *Firmware) Start(b []byte) error {
 	f.own = append(f.own, Region{Start: stack, Size: stackSize})
 	img.started = true
 	f.frames = append(f.frames, frame{img: img})
+	if f.measureImage(img, path); f.fatal != nil {
+		return f.fatal
+	}
 	return f.p.CPU().Enter(img.entry, stack+stackSize, f.slots, img.handle, f.systemTable)
 }
 
@@ -185,6 +198,7 @@ func (f *Firmware) loadBytes(c *call, q request, b []byte, verify bool) Status {
 		c.bad = f.unload(img)
 		return OutOfResources
 	}
+	f.measureImage(img, q.path)
 	c.put64(q.at, img.handle)
 	c.notef("handle %#x, at %#x+%#x", img.handle, img.base, img.size)
 	return Success
@@ -267,7 +281,7 @@ func (f *Firmware) startImage(cpu CPU) error {
 		return fail(InvalidParameter)
 	}
 	img.started = true
-	f.frames = append(f.frames, frame{img, saved, sizeAt, dataAt})
+	f.frames = append(f.frames, frame{img, saved, sizeAt, dataAt, len(f.callouts)})
 	f.tracef("StartImage", Success, "enters %#x", img.entry)
 	return nil
 }
@@ -321,6 +335,8 @@ func (f *Firmware) finish(cpu CPU, s Status, size, data uint64) error {
 	}
 	fr := f.frames[len(f.frames)-1]
 	f.frames = f.frames[:len(f.frames)-1]
+	// Functions that the image never returned from are left behind with it.
+	f.callouts = f.callouts[:min(fr.callouts, len(f.callouts))]
 	f.tracef("Exit", s, "image at %#x", fr.img.base)
 	if fr.saved == nil {
 		f.ended, f.result = true, s
@@ -341,15 +357,6 @@ func (f *Firmware) finish(cpu CPU, s Status, size, data uint64) error {
 	}
 	cpu.Return(uint64(s))
 	return nil
-}
-
-func (f *Firmware) exitBootServices(c *call) Status {
-	if f.imageOf(c.args[0]) == nil || c.args[1] != f.mapKey {
-		c.notef("key %d is wanted", f.mapKey)
-		return InvalidParameter
-	}
-	f.exited = true
-	return Success
 }
 
 // resetSystem ends the guest (UEFI, section 8.5.1).

@@ -319,3 +319,29 @@ func (f *Firmware) getMemoryMap(c *call) Status {
 	c.notef("%d descriptors, key %d", len(f.regions), f.mapKey)
 	return Success
 }
+
+// RunnableCode makes the pages executable that were allocated for code
+// together with the one at pc: loaders allocate such memory for programs that
+// they load themselves. It happens when one first runs there, and not after
+// ExitBootServices: what first runs then is the kernel.
+func (f *Firmware) RunnableCode(pc uint64) (bool, error) {
+	if f.exited {
+		return false, nil
+	}
+	for _, r := range f.allocations {
+		if pc < r.Start || pc >= r.End() {
+			continue
+		}
+		for _, c := range f.code {
+			if pc >= c.Start && pc < c.End() {
+				return false, nil
+			}
+		}
+		if err := f.p.Code(r.Start, r.Size, true, true); err != nil {
+			return false, fmt.Errorf("%w: %w", ErrPlatform, err)
+		}
+		f.code = append(f.code, r)
+		return true, nil
+	}
+	return false, nil
+}

@@ -16,6 +16,7 @@ type proto struct {
 type handle struct {
 	id     uint64
 	protos []proto
+	opens  []opened
 }
 
 // handleBase makes handles addresses that are nowhere, so that none is taken
@@ -23,7 +24,7 @@ type handle struct {
 const handleBase = 0xeff1_0000_0000_0000
 
 func (f *Firmware) newHandle(p ...proto) *handle {
-	h := &handle{handleBase | f.nextHandle<<4, p}
+	h := &handle{id: handleBase | f.nextHandle<<4, protos: p}
 	f.nextHandle++
 	f.handles = append(f.handles, h)
 	return h
@@ -79,7 +80,11 @@ func (f *Firmware) uninstall(id uint64, p proto) Status {
 	if i < 0 {
 		return NotFound
 	}
+	if h.inUse(p.guid) {
+		return AccessDenied
+	}
 	h.protos = slices.Delete(h.protos, i, i+1)
+	h.opens = slices.DeleteFunc(h.opens, func(o opened) bool { return o.protocol == p.guid })
 	if len(h.protos) == 0 {
 		f.handles = slices.DeleteFunc(f.handles, func(x *handle) bool { return x == h })
 	}
@@ -93,11 +98,12 @@ func (f *Firmware) installProtocol(c *call) Status {
 		return InvalidParameter
 	}
 	h, s := f.install(id, proto{g, c.args[3]})
-	if s == Success {
-		c.put64(at, h.id)
-		c.notef("%#x", h.id)
+	if s != Success {
+		return s
 	}
-	return s
+	c.put64(at, h.id)
+	c.notef("%#x", h.id)
+	return f.notify(c, "InstallProtocolInterface", f.installed(h, g), finally(Success))
 }
 
 func (f *Firmware) reinstallProtocol(c *call) Status {
@@ -109,8 +115,11 @@ func (f *Firmware) reinstallProtocol(c *call) Status {
 	if i < 0 {
 		return NotFound
 	}
+	if h.inUse(g) {
+		return AccessDenied
+	}
 	h.protos[i].iface = c.args[3]
-	return Success
+	return f.notify(c, "ReinstallProtocolInterface", f.installed(h, g), finally(Success))
 }
 
 func (f *Firmware) uninstallProtocol(c *call) Status {
@@ -168,10 +177,16 @@ func (f *Firmware) installMultiple(c *call) Status {
 	if given == 0 {
 		c.put64(at, id)
 	}
+	var due []*event
 	for _, p := range list {
 		c.notef("%s %s", c.note, p.guid.Name())
+		for _, e := range f.installed(f.handle(id), p.guid) {
+			if !slices.Contains(due, e) {
+				due = append(due, e)
+			}
+		}
 	}
-	return Success
+	return f.notify(c, "InstallMultipleProtocolInterfaces", due, finally(Success))
 }
 
 func (f *Firmware) uninstallMultiple(c *call) Status {
@@ -184,7 +199,7 @@ func (f *Firmware) uninstallMultiple(c *call) Status {
 		return InvalidParameter
 	}
 	for _, p := range list {
-		if !slices.Contains(h.protos, p) {
+		if !slices.Contains(h.protos, p) || h.inUse(p.guid) {
 			return InvalidParameter
 		}
 	}
@@ -220,21 +235,6 @@ func (f *Firmware) handleProtocol(c *call) Status {
 	return f.getProtocol(c)
 }
 
-// openProtocol keeps no account of who opened what: nothing here is ever
-// disconnected.
-func (f *Firmware) openProtocol(c *call) Status { return f.getProtocol(c) }
-
-func (f *Firmware) closeProtocol(c *call) Status {
-	h, g := f.handle(c.args[0]), c.guid(c.args[1])
-	if h == nil {
-		return InvalidParameter
-	}
-	if _, ok := h.find(g); !ok {
-		return NotFound
-	}
-	return Success
-}
-
 func (f *Firmware) knownHandle(c *call) Status {
 	if f.handle(c.args[0]) == nil {
 		return InvalidParameter
@@ -243,7 +243,7 @@ func (f *Firmware) knownHandle(c *call) Status {
 }
 
 // search returns the handles that LocateHandle is asked for.
-func (f *Firmware) search(c *call, how, at uint64) ([]uint64, Status) {
+func (f *Firmware) search(c *call, how, at, key uint64) ([]uint64, Status) {
 	var out []uint64
 	switch how {
 	case 0: // AllHandles
@@ -260,7 +260,12 @@ func (f *Firmware) search(c *call, how, at uint64) ([]uint64, Status) {
 				out = append(out, h.id)
 			}
 		}
-	case 1: // ByRegisterNotify
+	case 1: // ByRegisterNotify: one handle at a time
+		h, _, s := f.nextFresh(key)
+		if s != Success {
+			return nil, s
+		}
+		out = append(out, h.id)
 	default:
 		return nil, InvalidParameter
 	}
@@ -271,7 +276,7 @@ func (f *Firmware) search(c *call, how, at uint64) ([]uint64, Status) {
 }
 
 func (f *Firmware) locateHandle(c *call) Status {
-	list, s := f.search(c, c.args[0], c.args[1])
+	list, s := f.search(c, c.args[0], c.args[1], c.args[2])
 	if s != Success {
 		return s
 	}
@@ -302,7 +307,7 @@ func (f *Firmware) locateHandleBuffer(c *call) Status {
 	if c.out(countAt, 8) == nil || c.out(at, 8) == nil {
 		return InvalidParameter
 	}
-	list, s := f.search(c, c.args[0], c.args[1])
+	list, s := f.search(c, c.args[0], c.args[1], c.args[2])
 	if s != Success {
 		return s
 	}
@@ -325,7 +330,16 @@ func (f *Firmware) locateProtocol(c *call) Status {
 	if c.out(at, 8); c.bad != nil {
 		return InvalidParameter
 	}
-	for _, h := range f.handles {
+	handles := f.handles
+	if c.args[1] != 0 {
+		h, _, s := f.nextFresh(c.args[1])
+		if s != Success {
+			c.put64(at, 0)
+			return NotFound
+		}
+		handles = []*handle{h}
+	}
+	for _, h := range handles {
 		if iface, ok := h.find(g); ok {
 			c.put64(at, iface)
 			c.notef("%#x", iface)

@@ -29,6 +29,9 @@ type service struct {
 	do     func(*Firmware, *call) Status
 	// control is instead of do for what changes the flow of control.
 	control func(*Firmware, CPU) error
+	// value marks functions that return something else than a status; on bad
+	// addresses that is 0.
+	value bool
 	// runtime services work after ExitBootServices.
 	runtime bool
 }
@@ -100,7 +103,7 @@ func allServices() []service {
 		{name: "CreateEventEx", params: params("type tpl function context group:g event:-"), do: (*Firmware).createEventEx},
 		{name: "SetTimer", params: params("event type:n time:n"), do: (*Firmware).setTimer},
 		{name: "WaitForEvent", params: params("count:n events index:-"), do: (*Firmware).waitForEvent},
-		{name: "SignalEvent", params: params("event"), do: (*Firmware).knownEvent},
+		{name: "SignalEvent", params: params("event"), do: (*Firmware).signalEvent},
 		{name: "CloseEvent", params: params("event"), do: (*Firmware).closeEvent},
 		{name: "CheckEvent", params: params("event"), do: (*Firmware).checkEvent},
 
@@ -108,7 +111,7 @@ func allServices() []service {
 		{name: "ReinstallProtocolInterface", params: params("handle protocol:g old new"), do: (*Firmware).reinstallProtocol},
 		{name: "UninstallProtocolInterface", params: params("handle protocol:g interface"), do: (*Firmware).uninstallProtocol},
 		{name: "HandleProtocol", params: params("handle protocol:g interface:-"), do: (*Firmware).handleProtocol},
-		{name: "RegisterProtocolNotify", params: params("protocol:g event registration"), do: answer(Unsupported)},
+		{name: "RegisterProtocolNotify", params: params("protocol:g event registration:-"), do: (*Firmware).registerNotify},
 		{name: "LocateHandle", params: params("type:n protocol:g key size:io buffer"), do: (*Firmware).locateHandle},
 		{name: "LocateDevicePath", params: params("protocol:g path:io device:-"), do: (*Firmware).locateDevicePath},
 		{name: "InstallConfigurationTable", params: params("guid:g table"), do: (*Firmware).installTable},
@@ -124,13 +127,12 @@ func allServices() []service {
 		{name: "DisconnectController", params: params("controller driver child"), do: (*Firmware).knownHandle},
 		{name: "OpenProtocol", params: params("handle protocol:g interface agent controller attributes"), do: (*Firmware).openProtocol},
 		{name: "CloseProtocol", params: params("handle protocol:g agent controller"), do: (*Firmware).closeProtocol},
-		{name: "OpenProtocolInformation", params: params("handle protocol:g entries count"), do: answer(NotFound)},
+		{name: "OpenProtocolInformation", params: params("handle protocol:g entries:- count:-"), do: (*Firmware).openInformation},
 		{name: "ProtocolsPerHandle", params: params("handle buffer count"), do: (*Firmware).protocolsPerHandle},
 		{name: "LocateHandleBuffer", params: params("type:n protocol:g key count:- buffer:-"), do: (*Firmware).locateHandleBuffer},
 		{name: "LocateProtocol", params: params("protocol:g registration interface:-"), do: (*Firmware).locateProtocol},
 		{name: "InstallMultipleProtocolInterfaces", params: params("handle:io"), do: (*Firmware).installMultiple},
 		{name: "UninstallMultipleProtocolInterfaces", params: params("handle"), do: (*Firmware).uninstallMultiple},
-		{name: "CalculateCrc32", params: params("data size result:-"), do: (*Firmware).calculateCRC32},
 
 		{name: "GetTime", params: params("time capabilities"), do: (*Firmware).getTime, runtime: true},
 		{name: "SetTime", params: params("time"), do: answer(Unsupported), runtime: true},
@@ -166,6 +168,23 @@ func allServices() []service {
 		{name: "MemoryAttribute.Set", params: params("this:- base length attributes"), do: (*Firmware).setAttributes},
 		{name: "MemoryAttribute.Clear", params: params("this:- base length attributes"), do: (*Firmware).clearAttributes},
 
+		{name: "DevicePathToText.Node", params: params("node display:n shortcuts:n"), do: (*Firmware).nodeToText, value: true},
+		{name: "DevicePathToText.Path", params: params("path display:n shortcuts:n"), do: (*Firmware).pathToText, value: true},
+		{name: "DevicePathFromText.Node", params: params("text:s"), do: (*Firmware).textToNode, value: true},
+		{name: "DevicePathFromText.Path", params: params("text:s"), do: (*Firmware).textToPath, value: true},
+		{name: "Collation.StriColl", params: params("this:- first:s second:s"), do: (*Firmware).collate, value: true},
+		{name: "Collation.MetaiMatch", params: params("this:- text:s pattern:s"), do: (*Firmware).metaMatch, value: true},
+		{name: "Collation.StrLwr", params: params("this:- text:s"), do: (*Firmware).lower, value: true},
+		{name: "Collation.StrUpr", params: params("this:- text:s"), do: (*Firmware).upper, value: true},
+		{name: "Collation.FatToStr", params: params("this:- size:n fat text"), do: (*Firmware).fatToStr, value: true},
+		{name: "Collation.StrToFat", params: params("this:- text:s size:n fat"), do: (*Firmware).strToFat, value: true},
+		{name: "DTFixup.Fixup", params: params("this:- tree size:io flags"), do: (*Firmware).fixTree},
+
+		{name: "SMBIOS.Add", params: params("this:- producer handle record"), do: answer(Unsupported)},
+		{name: "SMBIOS.UpdateString", params: params("this:- handle number text"), do: answer(Unsupported)},
+		{name: "SMBIOS.Remove", params: params("this:- handle"), do: answer(Unsupported)},
+		{name: "SMBIOS.GetNext", params: params("this:- handle type record producer"), do: (*Firmware).smbiosNext},
+
 		{name: "SimpleFileSystem.OpenVolume", params: params("this:- root:-"), do: (*Firmware).openVolume},
 		{name: "File.Open", params: params("this handle:- name:s mode attributes"), do: (*Firmware).fileOpen},
 		{name: "File.Close", params: params("this"), do: (*Firmware).fileClose},
@@ -182,5 +201,5 @@ func allServices() []service {
 		{name: "File.WriteEx", params: params("this token"), do: answer(Unsupported)},
 		{name: "File.FlushEx", params: params("this token"), do: answer(Unsupported)},
 	}
-	return s
+	return append(s, measuringServices()...)
 }

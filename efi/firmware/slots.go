@@ -9,8 +9,8 @@ import (
 )
 
 // The guest calls a service at a slot: a breakpoint, at which the guest stops
-// and the service is done, and a return. Services that only move memory of
-// the guest are code of the guest; they can do what any of its code can.
+// and the service is done, and a return. Services that only work on memory
+// of the guest are code of the guest; they can do what any of its code can.
 const (
 	slotSize  = 16
 	maxSlots  = pageSize / slotSize
@@ -81,6 +81,7 @@ func nativeX86() []native {
 			0xf3, 0xaa, // rep stosb
 			0x5f, 0xc3, // pop rdi; ret
 		}},
+		{"CalculateCrc32", crcX86()},
 		{"RaiseTPL", []byte{0xb8, 4, 0, 0, 0, 0xc3}}, // mov eax, TPL_APPLICATION; ret
 		{"RestoreTPL", []byte{0xc3}},
 	}
@@ -126,6 +127,7 @@ func nativeARM64() []native {
 			0x54ffffc1, // b.ne 1b
 			0xd65f03c0, // 2: ret
 		)},
+		{"CalculateCrc32", crcARM64()},
 		{"RaiseTPL", words(0xd2800080, 0xd65f03c0)}, // mov x0, TPL_APPLICATION; ret
 		{"RestoreTPL", words(0xd65f03c0)},
 	}

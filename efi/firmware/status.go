@@ -21,6 +21,7 @@ const (
 	DeviceError       Status = errorBit | 7
 	WriteProtected    Status = errorBit | 8
 	OutOfResources    Status = errorBit | 9
+	VolumeFull        Status = errorBit | 11
 	NotFound          Status = errorBit | 14
 	AccessDenied      Status = errorBit | 15
 	NoMapping         Status = errorBit | 17
@@ -37,7 +38,7 @@ func (s Status) String() string {
 	names := map[Status]string{
 		Success: "SUCCESS", LoadError: "LOAD_ERROR", InvalidParameter: "INVALID_PARAMETER", Unsupported: "UNSUPPORTED",
 		BadBufferSize: "BAD_BUFFER_SIZE", BufferTooSmall: "BUFFER_TOO_SMALL", NotReady: "NOT_READY", DeviceError: "DEVICE_ERROR",
-		WriteProtected: "WRITE_PROTECTED", OutOfResources: "OUT_OF_RESOURCES", NotFound: "NOT_FOUND", AccessDenied: "ACCESS_DENIED",
+		WriteProtected: "WRITE_PROTECTED", OutOfResources: "OUT_OF_RESOURCES", VolumeFull: "VOLUME_FULL", NotFound: "NOT_FOUND", AccessDenied: "ACCESS_DENIED",
 		AlreadyStarted: "ALREADY_STARTED", Aborted: "ABORTED", NoMapping: "NO_MAPPING", EndOfFile: "END_OF_FILE", SecurityViolation: "SECURITY_VIOLATION",
 	}
 	if n, ok := names[s]; ok {

@@ -42,6 +42,15 @@ func (f *Firmware) setTable(g GUID, at uint64) Status {
 	return Success
 }
 
+// dropBootServices takes what is gone after ExitBootServices out of the system
+// table (UEFI, section 7.4.6): consoles and boot services.
+func (f *Firmware) dropBootServices() {
+	st := f.mem[f.systemTable : f.systemTable+120]
+	clear(st[40:88])
+	clear(st[96:104])
+	tableHeader(st, systemSignature)
+}
+
 func (f *Firmware) installTable(c *call) Status {
 	g := c.guid(c.args[0])
 	if c.bad != nil {
