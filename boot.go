@@ -35,6 +35,12 @@ type Additions struct {
 	// Cmdline replaces the image's command line when it is not nil. Those of
 	// addons are put behind it all the same, as the stub does.
 	Cmdline *File
+	// Firmware are words that the machine's firmware, or the host of a virtual
+	// machine, has for command lines: those of machine.SMBIOS. They are put
+	// behind those of addons where the image's stub does so. As what lies
+	// beside the image they are found, not named: what the policy refuses is
+	// left out. Stubs pass over them in confidential virtual machines.
+	Firmware *File
 	// Append is put behind the command line with a space between.
 	Append *File
 	// DTB replaces the device tree of the image and of the machine.
@@ -125,7 +131,7 @@ func (im *Image) judge(r *trust.Report, p *image.Payload, add Additions) error {
 // came from outside. Microcode: addons, then the image. Initial RAM disks: the
 // image's, archives of what lies beside it, what the stub tells of the image,
 // addons, then what the operator gave. Command line: the image's or the one in
-// its place, addons, then what the operator appends.
+// its place, addons, firmware, then what the operator appends.
 func (b *Boot) compose(in image.Info, c *chosen, add Additions) error {
 	p := b.Payload
 	text := func(f *File) image.Part {
@@ -139,14 +145,14 @@ func (b *Boot) compose(in image.Info, c *chosen, add Additions) error {
 	if err != nil {
 		return err
 	}
-	own, added := c.mark(p.Microcode)
+	own, added := split(p.Microcode)
 	p.Microcode = append(added, own...)
-	own, added = c.mark(p.Initrds)
+	own, added = split(p.Initrds)
 	p.Initrds = slices.Concat(own, archives, embedded, added)
 	for i := range add.Initrds {
 		p.Initrds = append(p.Initrds, text(&add.Initrds[i]))
 	}
-	own, added = c.mark(p.CmdlineParts)
+	own, added = split(p.CmdlineParts)
 	p.CmdlineParts = append(own, added...)
 	if add.Cmdline != nil {
 		p.CmdlineParts = append([]image.Part{text(add.Cmdline)}, added...)
@@ -156,16 +162,15 @@ func (b *Boot) compose(in image.Info, c *chosen, add Additions) error {
 		}
 		p.Cmdline = strings.TrimSpace(strings.Join(words, " "))
 	}
+	if f := c.firmware; f != nil {
+		p.Cmdline = strings.TrimSpace(p.Cmdline + " " + parser.CleanCmdline(f.Data))
+		p.CmdlineParts = append(p.CmdlineParts, text(f))
+	}
 	if add.Append != nil {
 		p.Cmdline = strings.TrimSpace(p.Cmdline + " " + string(add.Append.Data))
 		p.CmdlineParts = append(p.CmdlineParts, text(add.Append))
 	}
-	if p.DTB != nil {
-		if name := c.owner(p.DTB.Data); name != "" {
-			p.DTB.Origin, p.DTB.Outside = name+"/"+p.DTB.Name, true
-		}
-	}
-	own, added = c.mark(p.DTBOverlays)
+	own, added = split(p.DTBOverlays)
 	p.DTBOverlays = append(own, added...)
 	if add.DTB != nil {
 		dtb := text(add.DTB)

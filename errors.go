@@ -24,6 +24,8 @@ var (
 	ErrRoute = errors.New("not possible on this route")
 	// ErrArch means that the kernel is for another architecture.
 	ErrArch = errors.New("kernel is for another architecture")
+	// ErrPreview means that a plan was made for looking at only.
+	ErrPreview = errors.New("plan is a preview and must not be loaded")
 )
 
 // Check tells whether the image is one that has a kernel in it, by its headers

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peelboot/peel/boot"
 	"github.com/peelboot/peel/image"
+	"github.com/peelboot/peel/image/linux"
 	"github.com/peelboot/peel/internal/unix"
 	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/machine"
@@ -32,7 +33,13 @@ type Loaded struct {
 // Plan lays kernel, initial RAM disk and hand-over data out in the memory of
 // machine m.
 func (b *Boot) Plan(m *machine.Machine, o boot.Options) (*boot.Plan, error) {
-	return boot.Build(b.Payload, boot.HostOf(m), o)
+	h := boot.HostOf(m)
+	p, err := boot.Build(b.Payload, h, o)
+	if err != nil {
+		return nil, err
+	}
+	handOverLog(p, b.Payload, h, o)
+	return p, nil
 }
 
 // Choose picks the system call for this kernel on machine m, and makes the
@@ -41,6 +48,9 @@ func (b *Boot) Plan(m *machine.Machine, o boot.Options) (*boot.Plan, error) {
 func (b *Boot) Choose(m *machine.Machine, o LoadOptions) (*Loaded, error) {
 	if a, host := b.Payload.Arch, m.CPU.Arch.Or(image.HostArch()); a != host {
 		return nil, fmt.Errorf("%s: %w: %s, this machine is %s", b.Payload.Kernel.Origin, ErrArch, a, host)
+	}
+	if err := b.sized(); err != nil {
+		return nil, err
 	}
 	choice, err := kexec.Choose(m, kexec.Wish{Route: o.Route, NeedsSegments: b.needsSegments(o)})
 	if err != nil {
@@ -55,6 +65,20 @@ func (b *Boot) Choose(m *machine.Machine, o LoadOptions) (*Loaded, error) {
 	return l, nil
 }
 
+// sized refuses an arm64 kernel that does not tell how much memory it needs:
+// boot.Build has no place for it, and kexec_file_load refuses it too, as an
+// invalid argument (arch/arm64/kernel/kexec_image.c, image_load).
+func (b *Boot) sized() error {
+	k := b.Payload.Kernel
+	if b.Payload.Arch != image.ArchARM64 || image.Detect(k.Data).Kind != image.KindImage {
+		return nil
+	}
+	if h, err := linux.ParseImage(k.Data); err == nil && h.ImageSize == 0 {
+		return fmt.Errorf("%s: %w: image_size is 0, as before Linux 3.17: how much memory it needs is not known", k.Origin, boot.ErrKernel)
+	}
+	return nil
+}
+
 // needsSegments says what kexec_file_load has no way to do.
 func (b *Boot) needsSegments(o LoadOptions) string {
 	switch {
@@ -64,12 +88,27 @@ func (b *Boot) needsSegments(o LoadOptions) string {
 		return "the device tree is to be changed"
 	case image.Detect(b.Payload.Kernel.Data).Kind == image.KindVmlinux:
 		return "the kernel is a vmlinux ELF"
+	case b.overflows():
+		return "the kernel's file is larger than the memory it asks for"
 	case o.Plan.NoEFI:
 		return "EFI is not to be handed over"
 	case o.Plan.Min != 0 || o.Plan.Max != 0:
 		return "addresses are bounded"
 	}
 	return ""
+}
+
+// overflows tells of an arm64 kernel that was padded to its size in memory
+// before it was signed, as zboot images have it: the running kernel takes what
+// is behind its memory, the signature, for an invalid segment
+// (kernel/kexec_core.c, sanity_check_segment_list). boot.Build gives it room.
+func (b *Boot) overflows() bool {
+	data := b.Payload.Kernel.Data
+	if b.Payload.Arch != image.ArchARM64 || image.Detect(data).Kind != image.KindImage {
+		return false
+	}
+	h, err := linux.ParseImage(data)
+	return err == nil && h.ImageSize > 0 && uint64(len(data)) > h.ImageSize
 }
 
 // Load loads the kernel. Where the machine does not tell whether it has
@@ -95,6 +134,9 @@ func (b *Boot) Load(c *kexec.Client, o LoadOptions) (*Loaded, error) {
 }
 
 func loadSegments(c *kexec.Client, p *boot.Plan) error {
+	if p.Preview != "" {
+		return fmt.Errorf("%w: %s", ErrPreview, p.Preview)
+	}
 	segments := make([]kexec.Segment, len(p.Segments))
 	for i, s := range p.Segments {
 		segments[i] = kexec.Segment{Buf: s.Data, Phys: s.Phys, MemSize: s.MemSize}

@@ -104,9 +104,10 @@ func (n *Nearby) Close() error {
 
 // chosen is what of the additions takes part in a boot.
 type chosen struct {
-	addons  []File
-	groups  []NearbyGroup
-	leftOut []LeftOut
+	addons   []File
+	groups   []NearbyGroup
+	firmware *File
+	leftOut  []LeftOut
 }
 
 // choose judges addons and what lies beside the image, and extends the report
@@ -138,6 +139,13 @@ func (im *Image) choose(r *trust.Report, add Additions) (*chosen, error) {
 			if len(kept.Files) > 0 {
 				c.groups = append(c.groups, kept)
 			}
+		}
+	}
+	if f := add.Firmware; f != nil && len(f.Data) > 0 && beside.StubOf(im.info).SMBIOS {
+		if err := im.allow(r, trust.RoleCmdline, *f); err != nil {
+			c.leftOut = append(c.leftOut, LeftOut{f.Name, err})
+		} else {
+			c.firmware = f
 		}
 	}
 	var objects []trust.Object
@@ -205,27 +213,14 @@ func (c *chosen) archives() ([]image.Part, error) {
 	return list, nil
 }
 
-// owner returns the name of the addon that data is a part of, or "".
-func (c *chosen) owner(data []byte) string {
-	for i := range c.addons {
-		if within(data, c.addons[i].Data) {
-			return c.addons[i].Name
-		}
-	}
-	return ""
-}
-
-// mark tells in the parts that came from addons where they are from, and
-// returns the others and these.
-func (c *chosen) mark(parts []image.Part) (own, added []image.Part) {
+// split returns the parts of the image, and those of addons.
+func split(parts []image.Part) (own, added []image.Part) {
 	for _, p := range parts {
-		name := c.owner(p.Data)
-		if name == "" {
+		if p.Outside {
+			added = append(added, p)
+		} else {
 			own = append(own, p)
-			continue
 		}
-		p.Origin, p.Outside = name+"/"+p.Name, true
-		added = append(added, p)
 	}
 	return own, added
 }

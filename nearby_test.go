@@ -162,7 +162,7 @@ func TestNearby(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer near.Close()
-	b, err := im.Prepare(context.Background(), peel.Additions{Nearby: near, Addons: []peel.File{last.File}})
+	b, err := im.Prepare(context.Background(), peel.Additions{Nearby: near, Addons: []peel.File{last.File}, Firmware: &peel.File{Name: "SMBIOS", Data: []byte("host")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestNearby(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{"c-unsigned.addon.efi", "d-stranger.addon.efi", "e-uname.addon.efi", "f-machine.addon.efi",
-		"g-uki.addon.efi", "h-empty.addon.efi", "unsigned.cred"}, left); diff != "" {
+		"g-uki.addon.efi", "h-empty.addon.efi", "unsigned.cred", "SMBIOS"}, left); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	if b.Report.Verdict != trust.Allowed {
@@ -208,13 +208,14 @@ func TestNearby(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer im.Close()
-	add := peel.Additions{Nearby: near, Cmdline: &peel.File{Name: "--cmdline", Data: []byte("mine")}, Append: &peel.File{Name: "--append", Data: []byte("end")}}
+	add := peel.Additions{Nearby: near, Cmdline: &peel.File{Name: "--cmdline", Data: []byte("mine")}, Append: &peel.File{Name: "--append", Data: []byte("end")},
+		Firmware: &peel.File{Name: "SMBIOS", Data: []byte(" host\x01word\n")}}
 	b2, err := im.Prepare(context.Background(), add)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b2.Close()
-	if want := "mine global one two end"; b2.Cmdline != want {
+	if want := "mine global one two host word end"; b2.Cmdline != want {
 		t.Errorf("command line = %q, want %q", b2.Cmdline, want)
 	}
 }

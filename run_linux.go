@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
+	"github.com/peelboot/peel/beside"
 	"github.com/peelboot/peel/boot"
 	"github.com/peelboot/peel/efi"
 	"github.com/peelboot/peel/image"
@@ -20,6 +22,11 @@ import (
 
 // RunOptions are for the run route.
 type RunOptions struct {
+	// Measure offers the stub a TPM of software, and says whether what it
+	// measures goes on to a real one. nil is none: the stub finds no TPM.
+	Measure *efi.Measuring
+	// Variables are the firmware's variables instead of the machine's.
+	Variables []efi.Variable
 	// Console gets what the stub prints; Trace gets each service call.
 	Console func(text string)
 	Trace   func(efi.Call)
@@ -27,6 +34,57 @@ type RunOptions struct {
 	Limits efi.Limits
 	// NoBeside hides the directory that the image lies in from the stub.
 	NoBeside bool
+	// Tables are copies of the machine's SMBIOS and ACPI tables for the stub;
+	// see efi.ReadTables. Without them it finds none.
+	Tables efi.Tables
+	// Crash shows the stub no other free memory than the crash region, for a
+	// plan of a crash kernel.
+	Crash bool
+	// Min and Max bound the addresses of memory that the stub may use; Max 0
+	// is no bound.
+	Min, Max uint64
+}
+
+// shown is the machine as the stub is to see it.
+func (o *RunOptions) shown(m *machine.Machine) (*machine.Machine, error) {
+	if o.Min == 0 && o.Max == 0 && !o.Crash {
+		return m, nil
+	}
+	free := m.Memory.Usable
+	if o.Crash {
+		free = m.Memory.Crash
+		if len(free.Value) == 0 {
+			return nil, fmt.Errorf("%w: no crash region is known (crashkernel= on the command line of the running kernel)%s", boot.ErrCrash, because(free.Why))
+		}
+		// The last one is the main one; see boot.Host.
+		free.Value = free.Value[len(free.Value)-1:]
+	}
+	if free.Known() {
+		var in []machine.Range
+		for _, r := range free.Value {
+			r.Start = max(r.Start, o.Min)
+			if o.Max != 0 {
+				r.Last = min(r.Last, o.Max-1)
+			}
+			if r.Start <= r.Last {
+				in = append(in, r)
+			}
+		}
+		if len(in) == 0 {
+			return nil, fmt.Errorf("%w: between %#x and %#x no memory is free", boot.ErrNoRoom, o.Min, o.Max)
+		}
+		free.Value = in
+	}
+	s := *m
+	s.Memory.Usable = free
+	return &s, nil
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
 }
 
 // Captured is what an image's own EFI stub has prepared in a process: the
@@ -34,6 +92,8 @@ type RunOptions struct {
 type Captured struct {
 	State  *efi.State
 	Report *trust.Report
+
+	tail []byte // behind the RAM disk
 }
 
 // Run is the run route: it verifies the image, then lets the image's own EFI
@@ -50,6 +110,14 @@ func (im *Image) Run(ctx context.Context, m *machine.Machine, add Additions, o R
 			return &Captured{Report: im.report}, err
 		}
 		return nil, err
+	}
+	if c := m.Confidential.Or(machine.ConfidentialNone); c != machine.ConfidentialNone {
+		return nil, fmt.Errorf("%s: %w: this machine is a confidential guest (%s), whose stub must talk to the hypervisor, which no process can; take the parse route",
+			im.name, efi.ErrUnsupported, c)
+	}
+	seen, err := o.shown(m)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", im.name, err)
 	}
 	if len(add.Addons) > 0 {
 		return nil, fmt.Errorf("%s: %w: an addon that does not lie beside the image", im.name, ErrRoute)
@@ -82,10 +150,18 @@ func (im *Image) Run(ctx context.Context, m *machine.Machine, add Additions, o R
 		return nil, fmt.Errorf("%s: %w", im.name, err)
 	}
 	eo := efi.Options{
-		Machine: m, LoadOptions: options, Initrds: initrds, Variables: efi.VariablesOf(m),
-		Console: o.Console, Trace: o.Trace, Limits: o.Limits,
+		Machine: seen, LoadOptions: options, Initrds: initrds, Variables: efi.VariablesOf(m),
+		Console: o.Console, Trace: o.Trace, Limits: o.Limits, Measure: o.Measure, Tables: o.Tables,
 		Verify:     func(b []byte) error { return im.mayRun(c.Report, b) },
 		VerifyFile: func(name string, b []byte) error { return im.mayRead(c.Report, name, b) },
+	}
+	if o.Crash && eo.Limits.Memory == 0 {
+		// The kernel takes no more than half of the RAM for the next boot; a
+		// crash region is all for its kernel.
+		eo.Limits.Memory = int64(min(seen.Memory.Usable.Value[0].Size(), math.MaxInt64))
+	}
+	if o.Variables != nil {
+		eo.Variables = o.Variables
 	}
 	if add.DTB != nil {
 		if err := im.demand(c.Report, trust.RoleDTB, *add.DTB); err != nil {
@@ -94,12 +170,39 @@ func (im *Image) Run(ctx context.Context, m *machine.Machine, add Additions, o R
 		eo.DTB = add.DTB.Data
 	}
 	if !o.NoBeside && im.path != "" && im.path != "-" {
-		eo.Dir, eo.Path = os.DirFS(filepath.Dir(im.path)), filepath.Base(im.path)
+		dir, name, err := im.volume()
+		if err != nil {
+			return c, err
+		}
+		eo.Dir, eo.Path = os.DirFS(dir), name
 	}
 	if c.State, err = efi.Run(ctx, im.Bytes(), eo); err != nil {
 		return c, err
 	}
 	return c, nil
+}
+
+// volume is the root of the file system that the stub sees, and the image in
+// it with slashes: the volume when it is known, with what lies there for all
+// images, else the directory of the image.
+func (im *Image) volume() (dir, name string, err error) {
+	path, err := filepath.Abs(im.path)
+	if err != nil {
+		return "", "", fmt.Errorf("%s: %w", im.name, err)
+	}
+	root := im.opts.Volume
+	if root == "" {
+		root = beside.RootOf(path)
+	}
+	if root != "" {
+		if root, err = filepath.Abs(root); err != nil {
+			return "", "", fmt.Errorf("%s: %w", im.name, err)
+		}
+		if rel, err := filepath.Rel(root, path); err == nil && filepath.IsLocal(rel) {
+			return root, filepath.ToSlash(rel), nil
+		}
+	}
+	return filepath.Dir(path), filepath.Base(path), nil
 }
 
 // demand judges a part that the operator wants: without it, nothing boots.
@@ -131,6 +234,7 @@ func (im *Image) mayRead(r *trust.Report, name string, b []byte) error {
 
 // Plan makes a plan of the captured state for machine m.
 func (c *Captured) Plan(m *machine.Machine, o boot.Options) (*boot.Plan, error) {
+	o.InitrdTail = c.tail
 	return boot.Captured(c.State.State, boot.HostOf(m), o)
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"reflect"
 
 	"github.com/peelboot/peel/beside"
 	"github.com/peelboot/peel/image"
@@ -68,13 +67,4 @@ func (im *Image) runThin(ctx context.Context, d *Decomposition, o parser.Options
 		p.CmdlineParts = []image.Part{{Name: uki.Cmdline, Data: im.info.PE.Data(s), Origin: im.name + "/" + uki.Cmdline}}
 	}
 	return res, nil
-}
-
-// within reports whether data is a view of b.
-func within(data, b []byte) bool {
-	if len(data) == 0 || len(b) == 0 {
-		return false
-	}
-	at, from := reflect.ValueOf(data).Pointer(), reflect.ValueOf(b).Pointer()
-	return at >= from && at < from+uintptr(len(b))
 }

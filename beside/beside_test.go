@@ -105,8 +105,8 @@ func TestFind(t *testing.T) {
 func TestStubOf(t *testing.T) {
 	for suite, want := range map[string]string{
 		"bookworm": "files .cred .raw " + globalCredentials,
-		"trixie":   "addons files .cred .raw .confext.raw os-release profile " + globalAddons + " " + globalCredentials,
-		"forky":    "addons files .cred .raw .confext.raw os-release profile " + globalAddons + " " + globalCredentials + " " + globalExtensions,
+		"trixie":   "addons files smbios .cred .raw .confext.raw os-release profile " + globalAddons + " " + globalCredentials,
+		"forky":    "addons files smbios .cred .raw .confext.raw os-release profile " + globalAddons + " " + globalCredentials + " " + globalExtensions,
 	} {
 		path := testkit.UKI(t, testkit.UKIOptions{Stub: testkit.Stub(t, "amd64", suite), Cmdline: "x", Objcopy: true})
 		s := StubOf(image.Detect(testkit.ReadFile(t, path)))
@@ -116,6 +116,9 @@ func TestStubOf(t *testing.T) {
 		}
 		if s.Files {
 			got = append(got, "files")
+		}
+		if s.SMBIOS {
+			got = append(got, "smbios")
 		}
 		for _, name := range []string{".cred", ".raw", confext, "os-release", "profile", globalAddons, globalCredentials, globalExtensions} {
 			if s.names(name) {
@@ -127,7 +130,7 @@ func TestStubOf(t *testing.T) {
 		}
 	}
 	kernel := image.Detect(testkit.ReadFile(t, testkit.Kernel(t, "amd64", "6.12")))
-	if s := StubOf(kernel); s.Addons || s.Files || s.names(".cred") {
+	if s := StubOf(kernel); s.Addons || s.Files || s.SMBIOS || s.names(".cred") {
 		t.Errorf("StubOf(kernel) = %+v, want nothing", s)
 	}
 }

@@ -15,6 +15,9 @@ type Stub struct {
 	// Addons, and Files that are packed, and whether that holds for those of
 	// all images as well.
 	Addons, Files bool
+	// SMBIOS says that words for the command line are taken from the OEM
+	// strings of SMBIOS, outside of confidential virtual machines.
+	SMBIOS bool
 
 	// names says whether the stub's own code names a file.
 	names func(string) bool
@@ -38,13 +41,16 @@ func StubOf(in image.Info) Stub {
 		case uki.StubSystemd:
 			code := stubCode(in)
 			names := func(s string) bool { return bytes.Contains(code, utf16le(s)) }
-			return Stub{Addons: names(".addon.efi"), Files: true, names: names}
+			return Stub{Addons: names(".addon.efi"), Files: true, SMBIOS: bytes.Contains(code, []byte(cmdlineExtra)), names: names}
 		default:
-			return Stub{Addons: true, Files: true, names: all}
+			return Stub{Addons: true, Files: true, SMBIOS: true, names: all}
 		}
 	}
 	return Stub{names: func(string) bool { return false }}
 }
+
+// cmdlineExtra is the name of the OEM string, which the stub holds as ASCII.
+const cmdlineExtra = "io.systemd.stub.kernel-cmdline-extra"
 
 // Directories below the root of the volume, as the stub spells them.
 const (

@@ -33,7 +33,7 @@ func ConfigKeys() []string {
 	return strings.Fields(`Linux OSRelease Cmdline Initrd EFIFirmware Firmware Microcode Splash DeviceTree DeviceTreeAuto HWIDs Uname
 		SBAT PCRPKey PCRSig Profile JoinProfile EFIArch Stub PCRBanks SigningEngine SigningProvider CertificateProvider
 		SecureBootSigningTool SecureBootPrivateKey SecureBootCertificate SecureBootCertificateDir
-		SecureBootCertificateName SecureBootCertificateValidity SignKernel`)
+		SecureBootCertificateName SecureBootCertificateCommonName SecureBootCertificateValidity SignKernel SignInitrdPCRs`)
 }
 
 // ParseConfig reads a configuration file. A comment begins with "#" at the
@@ -49,7 +49,7 @@ func ParseConfig(b []byte) (*Config, error) {
 	for _, k := range ConfigKeys() {
 		known[k] = true
 	}
-	pcrKnown := map[string]bool{"PCRPrivateKey": true, "PCRPublicKey": true, "Phases": true}
+	pcrKnown := map[string]bool{"PCRPrivateKey": true, "PCRPublicKey": true, "PCRCertificate": true, "Phases": true, "PolicyRef": true}
 	section := ""
 	var list *[]Setting // of the current section
 	var last *Setting

@@ -15,6 +15,8 @@ const (
 	// MaxFile bounds every file: a PE image has 32-bit offsets, and
 	// firmware has to find as much memory in one piece.
 	MaxFile = 1<<31 - 1
+	// maxImage bounds a whole image.
+	maxImage = 1 << 32
 	// MaxStub bounds the code of a boot stub; real ones have some 100 KiB.
 	MaxStub = 64 << 20
 	// MaxText bounds texts: command lines, os-release, SBAT, JSON.
@@ -80,6 +82,31 @@ func (in *inputs) text(c Content) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimRight(bytes.Clone(b), "\x00"), nil
+}
+
+// required returns the contents of c, a part that must be there and must not
+// be empty.
+func (in *inputs) required(what string, c Content, limit int64) ([]byte, error) {
+	if !c.IsSet() {
+		return nil, fmt.Errorf("%w: %s", ErrMissing, what)
+	}
+	b, err := in.bytes(c, limit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: %s %s is empty", ErrPart, what, c)
+	}
+	return b, nil
+}
+
+// forget gives memory back that the parts take until they are read again.
+func (in *inputs) forget() error {
+	var errs []error
+	for _, f := range in.list {
+		errs = append(errs, f.Forget())
+	}
+	return errors.Join(errs...)
 }
 
 func (in *inputs) close() error {

@@ -4,7 +4,6 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -33,49 +32,31 @@ type Edit struct {
 // unless one before it grew or shrank. A section of the stub itself is
 // ErrProtected, except .sbat.
 func (e *Edit) Build(ctx context.Context) (*Image, error) {
-	return guarded(ctx, e.build)
+	return makeImage(ctx, modeProgram, e.build)
 }
 
-func (e *Edit) build(ctx context.Context) (im *Image, err error) {
-	im = &Image{mode: 0o755}
-	made := im
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, made.Close())
-			im = nil
-		}
-	}()
-	if !e.Image.IsSet() {
-		return nil, fmt.Errorf("%w: image", ErrMissing)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	raw, err := im.in.bytes(e.Image, 1<<32)
+func (e *Edit) build(_ context.Context, im *Image) error {
+	f, err := im.parsePE("image", e.Image)
 	if err != nil {
-		return nil, err
-	}
-	f, err := pe.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.Image, err)
+		return err
 	}
 	if _, err := uki.Read(f); err != nil {
-		return nil, fmt.Errorf("%s: %w", e.Image, err)
+		return fmt.Errorf("%s: %w", e.Image, err)
 	}
 	st, err := cut(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.Image, err)
+		return fmt.Errorf("%s: %w", e.Image, err)
 	}
 	list := st.rest
 	for _, name := range e.Drop {
 		if name == uki.SBAT && e.Profile == uki.Base && hasSection(st.file, name) {
 			if err := st.removeSBAT(); err != nil {
-				return nil, err
+				return err
 			}
 			continue
 		}
 		if list, err = e.drop(st, list, name); err != nil {
-			return nil, fmt.Errorf("%s: %w", e.Image, err)
+			return fmt.Errorf("%s: %w", e.Image, err)
 		}
 	}
 	var names []string
@@ -92,23 +73,23 @@ func (e *Edit) build(ctx context.Context) (im *Image, err error) {
 			}
 			b, err := im.in.bytes(s.Content, MaxFile)
 			if err != nil {
-				return nil, fmt.Errorf("section %s: %w", name, err)
+				return fmt.Errorf("section %s: %w", name, err)
 			}
 			if len(b) == 0 {
-				return nil, fmt.Errorf("%w: section %s is empty; drop it instead", ErrPart, name)
+				return fmt.Errorf("%w: section %s is empty; drop it instead", ErrPart, name)
 			}
 			with = append(with, section{name: name, data: [][]byte{b}})
 		}
 		if name == uki.SBAT && e.Profile == uki.Base && hasSection(st.file, name) && len(with) == 1 {
 			if with, err = st.setSBAT(slices.Concat(with[0].data...)); err != nil {
-				return nil, err
+				return err
 			}
 			if len(with) == 0 {
 				continue
 			}
 		}
 		if list, err = e.set(st, list, name, with); err != nil {
-			return nil, fmt.Errorf("%s: %w", e.Image, err)
+			return fmt.Errorf("%s: %w", e.Image, err)
 		}
 	}
 	if f.CertTable.Size > 0 {
@@ -116,11 +97,11 @@ func (e *Edit) build(ctx context.Context) (im *Image, err error) {
 	}
 	l, err := st.layout(list, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	im.layout, im.write, im.size = l, l, l.Size()
+	im.setLayout(l)
 	im.check = func(b []byte) error { return checkImage(b, nil) }
-	return im, nil
+	return nil
 }
 
 func hasSection(f *pe.File, name string) bool {

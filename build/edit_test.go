@@ -49,37 +49,6 @@ func spec(t testing.TB) *UKI {
 	}
 }
 
-// What is taken out of an image builds the same image again.
-func TestRoundTrip(t *testing.T) {
-	u := spec(t)
-	first := write(t, u)
-	f := parsePE(t, first)
-	v := &UKI{Stub: u.Stub, Uname: Text("")}
-	for _, c := range contentsOf(f) {
-		switch c.Name {
-		case uki.Linux:
-			v.Linux = c.Content
-		case uki.Initrd:
-			v.Initrds = []Content{c.Content}
-		case uki.Cmdline:
-			v.Cmdline = c.Content
-		case uki.OSRel:
-			v.OSRelease = c.Content
-		case uki.Uname:
-			v.Uname = c.Content
-		case uki.DTBAuto:
-			v.DTBAuto = append(v.DTBAuto, c.Content)
-		case uki.Splash:
-			v.Splash = c.Content
-		case uki.PCRPKey:
-			v.PCRPKey = c.Content
-		}
-	}
-	if !bytes.Equal(testkit.ReadFile(t, write(t, v)), testkit.ReadFile(t, first)) {
-		t.Error("the parts of an image gave another image")
-	}
-}
-
 // Sections are replaced, added and dropped; the rest stays, and editing back
 // gives the first image again.
 func TestEdit(t *testing.T) {

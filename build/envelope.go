@@ -4,7 +4,6 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/peelboot/peel/image/pe"
@@ -42,21 +41,10 @@ const (
 
 // Build lays the envelope out. The Image must be closed.
 func (e *Envelope) Build(ctx context.Context) (*Image, error) {
-	return guarded(ctx, e.build)
+	return makeImage(ctx, modeData, e.build)
 }
 
-func (e *Envelope) build(ctx context.Context) (im *Image, err error) {
-	im = &Image{mode: 0o644}
-	made := im
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, made.Close())
-			im = nil
-		}
-	}()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+func (e *Envelope) build(_ context.Context, im *Image) error {
 	forms := 0
 	for _, set := range []bool{e.Kernel.IsSet() || e.Initrd.IsSet() || e.Cmdline.IsSet(), e.UKI.IsSet() || len(e.Addons) > 0, len(e.Images) > 0} {
 		if set {
@@ -64,9 +52,10 @@ func (e *Envelope) build(ctx context.Context) (im *Image, err error) {
 		}
 	}
 	if forms != 1 {
-		return nil, fmt.Errorf("%w: parts of %d kinds of envelope, want one", ErrPart, forms)
+		return fmt.Errorf("%w: parts of %d kinds of envelope, want one", ErrPart, forms)
 	}
 	var c chunks
+	var err error
 	switch {
 	case len(e.Images) > 0:
 		c, err = e.images(&im.in)
@@ -76,19 +65,19 @@ func (e *Envelope) build(ctx context.Context) (im *Image, err error) {
 		c, err = e.kernel(&im.in)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	im.write, im.size = c, c.size()
-	if im.size > 1<<32 {
-		return nil, fmt.Errorf("%w: envelope of 0x%x bytes, at most 4 GiB", ErrLimit, im.size)
+	im.setChunks(c)
+	if im.size > maxImage {
+		return fmt.Errorf("%w: envelope of 0x%x bytes, at most 4 GiB", ErrLimit, im.size)
 	}
-	return im, nil
+	return nil
 }
 
 // kernel makes the envelope of v7 of the kernel series: header, section table,
 // then the kernel without padding.
 func (e *Envelope) kernel(in *inputs) (chunks, error) {
-	k, err := required(in, "kernel", e.Kernel)
+	k, err := in.required("kernel", e.Kernel, MaxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +100,13 @@ func (e *Envelope) uki(in *inputs) (chunks, error) {
 	if len(e.Addons) > maxAddons {
 		return nil, fmt.Errorf("%w: %d addons, at most %d", ErrLimit, len(e.Addons), maxAddons)
 	}
-	u, err := required(in, "UKI", e.UKI)
+	u, err := in.required("UKI", e.UKI, MaxFile)
 	if err != nil {
 		return nil, err
 	}
 	parts := []elfPart{{name: ".uki", data: u}}
 	for _, a := range e.Addons {
-		b, err := required(in, "addon", a)
+		b, err := in.required("addon", a, MaxFile)
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +126,7 @@ func (e *Envelope) images(in *inputs) (chunks, error) {
 	}
 	var parts []elfPart
 	for i, s := range e.Images {
-		b, err := required(in, "image", s.Content)
+		b, err := in.required("image", s.Content, MaxFile)
 		if err != nil {
 			return nil, err
 		}
@@ -158,19 +147,4 @@ func (e *Envelope) images(in *inputs) (chunks, error) {
 		parts = append(parts, elfPart{name: ".ima", data: v})
 	}
 	return elfFile(elfRel, elfNone, false, parts), nil
-}
-
-// required returns the contents of c, which must not be empty.
-func required(in *inputs, what string, c Content) ([]byte, error) {
-	if !c.IsSet() {
-		return nil, fmt.Errorf("%w: %s", ErrMissing, what)
-	}
-	b, err := in.bytes(c, MaxFile)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	if len(b) == 0 {
-		return nil, fmt.Errorf("%w: %s %s is empty", ErrPart, what, c)
-	}
-	return b, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/peelboot/peel/build/keyset"
 	"github.com/peelboot/peel/build/sign"
 	"github.com/peelboot/peel/image/uki"
+	"github.com/peelboot/peel/measure/eventlog"
 )
 
 // A signed unified kernel image, from files.
@@ -48,6 +49,36 @@ func ExampleUKI() {
 	}
 	defer im.Close()
 	if err := im.WriteFile(context.Background(), "linux.efi", build.FileOptions{Sign: db}); err != nil {
+		log.Print(err)
+	}
+}
+
+// Signatures of PCR 11 by a key that is kept elsewhere: first the policies that
+// it is to sign, later its signatures in the finished image.
+func ExampleUKI_PCRPolicies() {
+	ctx := context.Background()
+	u := &build.UKI{Stub: build.File("linuxx64.efi.stub"), Linux: build.File("vmlinuz"), PCRPKey: build.File("pcr.pub.pem")}
+	policies, err := u.PCRPolicies(ctx, nil, nil, build.PCROptions{Banks: []eventlog.Hash{eventlog.SHA256}})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	for bank, list := range policies {
+		for _, p := range list {
+			fmt.Println(bank, p.PCRs, p.Policy)
+		}
+	}
+	e := &build.Edit{
+		Image: build.File("linux.efi"), Profile: uki.Base,
+		Set: []build.NamedContent{{Name: uki.PCRSig, Content: build.File("pcrsig.json")}},
+	}
+	im, err := e.Build(ctx)
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer im.Close()
+	if err := im.WriteFile(ctx, "signed.efi", build.FileOptions{}); err != nil {
 		log.Print(err)
 	}
 }

@@ -25,15 +25,7 @@ func smallStub(t testing.TB) []byte {
 			t.Fatal(err)
 		}
 	}
-	l, err := b.Layout()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if _, err := l.WriteTo(&out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return layoutBytes(t, b)
 }
 
 // result builds into memory; what comes out must be what Parse accepts.

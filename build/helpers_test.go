@@ -3,6 +3,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -44,6 +45,20 @@ func tryWrite(t testing.TB, b builder, path string, sigs ...Signature) error {
 		return err
 	}
 	return im.Close()
+}
+
+// layoutBytes returns the image that a builder of package pe makes.
+func layoutBytes(t testing.TB, b *pe.Builder) []byte {
+	t.Helper()
+	l, err := b.Layout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := l.WriteTo(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 func parsePE(t testing.TB, path string) *pe.File {

@@ -18,6 +18,7 @@ import (
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/image/pe"
 	"github.com/peelboot/peel/image/uki"
+	"github.com/peelboot/peel/image/zboot"
 	"github.com/peelboot/peel/internal/testkit"
 )
 
@@ -35,17 +36,21 @@ func sparse(t testing.TB, n int64) string {
 	return p
 }
 
+// withField returns an image with another value in a 32-bit field of a header
+// of its section table.
+func withField(b []byte, section, field int, v uint32) []byte {
+	b = bytes.Clone(b)
+	p := binary.LittleEndian.Uint32(b[0x3c:])
+	table := p + 24 + uint32(binary.LittleEndian.Uint16(b[p+20:]))
+	binary.LittleEndian.PutUint32(b[int(table)+40*section+field:], v)
+	return b
+}
+
 // Unsuitable parts give an error that says why, and no file.
 func TestHostile(t *testing.T) {
 	stubPath := testkit.Stub(t, "amd64", "trixie")
 	stub, kernel := testkit.ReadFile(t, stubPath), File(testkit.Kernel(t, "amd64", "6.12"))
-	at := func(b []byte, section int, field int, v uint32) []byte {
-		b = bytes.Clone(b)
-		p := binary.LittleEndian.Uint32(b[0x3c:])
-		table := p + 24 + uint32(binary.LittleEndian.Uint16(b[p+20:]))
-		binary.LittleEndian.PutUint32(b[int(table)+40*section+field:], v)
-		return b
-	}
+	at := withField
 	f := parsePE(t, stubPath)
 	k := testkit.NewKey(t, "db")
 	key := sign.Key{Signer: k.Signer, Certificate: k.Cert}
@@ -107,6 +112,67 @@ func TestHostile(t *testing.T) {
 		dir := t.TempDir()
 		err := tryWrite(t, &c.uki, filepath.Join(dir, "out.efi"), c.sig...)
 		if err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+		leftovers(t, dir)
+	}
+}
+
+// The same holds for what starts from a finished image.
+func TestHostileImages(t *testing.T) {
+	huge := File(sparse(t, 5<<30))
+	u := write(t, spec(t))
+	raw := testkit.ReadFile(t, u)
+	f := parsePE(t, u)
+	last := len(f.Sections) - 1
+	overlap := Bytes(withField(raw, last, 20, f.Sections[0].PointerToRawData))
+	beyond := Bytes(withField(raw, last, 16, 0x7ffffe00))
+	junk := write(t, &Edit{Image: File(u), Profile: uki.Base, Set: []NamedContent{{".linux", Text("This is no kernel.")}}})
+	lying := func(offset, size uint32, payload string) Content {
+		b := testkit.ReadFile(t, realZboot)
+		binary.LittleEndian.PutUint32(b[8:], offset)
+		binary.LittleEndian.PutUint32(b[12:], size)
+		copy(b[min(int(offset), len(b)):], payload)
+		return Bytes(b)
+	}
+	k := testkit.NewKey(t, "db")
+	sigs := []Signature{{Key: sign.Key{Signer: k.Signer, Certificate: k.Cert}}}
+	line := []NamedContent{{".cmdline", Text("x")}}
+	program := Text("\x7fELF of no great worth")
+	small := Bytes(arm64Image(t, 1000, 1<<20))
+	for _, c := range []struct {
+		name string
+		b    builder
+		want error
+	}{
+		{"resign nothing", &Resign{}, ErrMissing},
+		{"resign text", &Resign{Image: Text("This is no image.")}, pe.ErrNotPE},
+		{"resign 5 GiB", &Resign{Image: huge}, ErrTooLarge},
+		{"resign overlapping sections", &Resign{Image: overlap}, pe.ErrSectionOverlap},
+		{"resign a section beyond the file", &Resign{Image: beyond}, pe.ErrSectionBounds},
+		{"sign the kernel of nothing", &SignInner{Sign: sigs}, ErrMissing},
+		{"sign the kernel of text", &SignInner{Image: Text("This is no image."), Sign: sigs}, pe.ErrNotPE},
+		{"sign the kernel of a stub", &SignInner{Image: File(testkit.Stub(t, "amd64", "trixie")), Sign: sigs}, ErrPart},
+		{"sign a kernel that is none", &SignInner{Image: File(junk), Sign: sigs}, ErrPart},
+		{"sign the kernel of overlapping sections", &SignInner{Image: overlap, Sign: sigs}, pe.ErrSectionOverlap},
+		{"zboot payload beyond the file", &SignInner{Image: lying(0x7ffffff0, 4096, ""), Sign: sigs}, zboot.ErrPayload},
+		{"zboot payload whose end wraps", &SignInner{Image: lying(0xfffffff0, 0xfffffff0, ""), Sign: sigs}, zboot.ErrPayload},
+		{"zboot payload that is no stream", &SignInner{Image: lying(46752, 4096, "This is no stream."), Sign: sigs}, ErrPart},
+		{"edit 5 GiB", &Edit{Image: huge, Profile: uki.Base, Set: line}, ErrTooLarge},
+		{"edit overlapping sections", &Edit{Image: overlap, Profile: uki.Base, Set: line}, pe.ErrSectionOverlap},
+		{"edit in 5 GiB", &Edit{Image: File(u), Profile: uki.Base, Set: []NamedContent{{".initrd", huge}}}, ErrTooLarge},
+		{"parser of 5 GiB", &Parser{Image: File(realZboot), Program: huge}, ErrTooLarge},
+		{"parser in overlapping sections", &Parser{Image: overlap, Program: program}, pe.ErrSectionOverlap},
+		{"parser in a zboot image whose payload is elsewhere", &Parser{Image: lying(0x7ffffff0, 4096, ""), Program: program}, zboot.ErrPayload},
+		{"zboot from 5 GiB", &Zboot{Kernel: small, From: huge}, ErrTooLarge},
+		{"zboot of 5 GiB", &Zboot{Kernel: huge}, ErrTooLarge},
+		{"zboot from a payload beyond the file", &Zboot{Kernel: small, From: lying(0x7ffffff0, 4096, "")}, ErrStub},
+		{"envelope with 5 GiB", &Envelope{Kernel: small, Initrd: huge}, ErrTooLarge},
+		{"envelope of 4.5 GiB", &Envelope{Images: []SignedContent{{Content: Bytes(raw)}, {Content: File(sparse(t, 3<<29))}}}, ErrPart},
+	} {
+		dir := t.TempDir()
+		err := tryWrite(t, c.b, filepath.Join(dir, "out.efi"), sigs...)
+		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 		leftovers(t, dir)

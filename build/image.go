@@ -4,6 +4,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,18 +32,52 @@ type Image struct {
 	mode  os.FileMode
 }
 
-// guarded calls the build of a description and turns the fault that a file
-// causes when it shrinks meanwhile into ErrChanged.
-func guarded(ctx context.Context, build func(context.Context) (*Image, error)) (im *Image, err error) {
-	err = files.Guard(func() error {
-		var err error
-		im, err = build(ctx)
-		return err
+// makeImage calls the build of a description with an empty image, whose files it
+// closes when that fails. The fault that a file causes when it shrinks
+// meanwhile becomes ErrChanged.
+func makeImage(ctx context.Context, mode os.FileMode, build func(context.Context, *Image) error) (*Image, error) {
+	im := &Image{mode: mode}
+	err := files.Guard(func() error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return build(ctx, im)
 	})
+	if err != nil {
+		return nil, errors.Join(err, im.Close())
+	}
+	return im, nil
+}
+
+// Permissions of images.
+const (
+	modeProgram = 0o755
+	modeData    = 0o644
+)
+
+// setLayout makes l what is written.
+func (im *Image) setLayout(l *pe.Layout) { im.layout, im.write, im.size = l, l, l.Size() }
+
+// setChunks makes c what is written.
+func (im *Image) setChunks(c chunks) { im.write, im.size = c, c.size() }
+
+// checkPE is the check of images that only have to be PE images.
+func checkPE(b []byte) error {
+	_, err := pe.Parse(b)
+	return err
+}
+
+// parsePE reads a finished image.
+func (im *Image) parsePE(what string, c Content) (*pe.File, error) {
+	raw, err := im.in.required(what, c, maxImage)
 	if err != nil {
 		return nil, err
 	}
-	return im, nil
+	f, err := pe.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
+	}
+	return f, nil
 }
 
 // Size returns the size of the image in bytes, without a signature.
@@ -106,6 +141,10 @@ func (im *Image) WriteFile(ctx context.Context, path string, o FileOptions) (err
 	if n != im.size {
 		return fmt.Errorf("write %s: %w: 0x%x bytes instead of 0x%x", path, ErrChanged, n, im.size)
 	}
+	// From here on the file itself is read: one copy in memory is enough.
+	if err := im.in.forget(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
 	if err := im.finish(out, o.Sign); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -124,7 +163,7 @@ func (im *Image) finish(out *files.Output, sigs []Signature) error {
 
 // finishOnce checks the file when i is 0 and makes signature number i.
 func (im *Image) finishOnce(out *files.Output, sigs []Signature, i int) (done bool, err error) {
-	in, err := files.Open(out.Name(), 1<<32)
+	in, err := files.Open(out.Name(), maxImage)
 	if err != nil {
 		return false, err
 	}

@@ -14,9 +14,10 @@ import (
 // loaders refuse one, beyond those of pe.Parse, and returns what it violates,
 // a line each: 64-bit images of an EFI subsystem; an entry point in a section
 // that is code and not writable; no section both writable and executable;
-// sections at aligned addresses if the image promises NX, without a gap in the file that no signature
-// would cover; at most one .sbat, well formed; relocations stripped only if
-// the directory is empty too.
+// sections of some size, at aligned addresses if the image promises NX, without
+// a gap in the file that no signature would cover; at most one .reloc and one
+// .sbat, the latter well formed; relocations not marked as stripped, which
+// shim refuses whether there were any or not.
 func Lint(f *pe.File) []string {
 	var bad []string
 	say := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
@@ -32,7 +33,7 @@ func Lint(f *pe.File) []string {
 	if f.SizeOfHeaders < f.FileAlignment {
 		say("headers of 0x%x bytes, file alignment 0x%x", f.SizeOfHeaders, f.FileAlignment)
 	}
-	sbats, entry := 0, false
+	sbats, relocs, entry := 0, 0, false
 	for _, s := range f.Sections {
 		const wx = pe.SectionWrite | pe.SectionExecute
 		if s.Characteristics&wx == wx {
@@ -42,6 +43,12 @@ func Lint(f *pe.File) []string {
 		// makes firmware mind.
 		if f.DllCharacteristics&pe.DllNXCompat != 0 && f.SectionAlignment > 0 && s.VirtualAddress%f.SectionAlignment != 0 {
 			say("section %s at address 0x%x, alignment 0x%x", s.Name, s.VirtualAddress, f.SectionAlignment)
+		}
+		if s.VirtualSize == 0 {
+			say("section %s has no size in memory", s.Name)
+		}
+		if s.Name == ".reloc" {
+			relocs++
 		}
 		if s.Name == uki.SBAT {
 			sbats++
@@ -62,9 +69,12 @@ func Lint(f *pe.File) []string {
 	if sbats > 1 {
 		say("%d sections .sbat, shim wants one", sbats)
 	}
+	if relocs > 1 {
+		say("%d sections .reloc, shim wants one", relocs)
+	}
 	const relocsStripped = 1
-	if f.Characteristics&relocsStripped != 0 && f.Directory(pe.DirBaseReloc).Size != 0 {
-		say("relocations stripped, and a directory of 0x%x bytes of them", f.Directory(pe.DirBaseReloc).Size)
+	if f.Characteristics&relocsStripped != 0 {
+		say("relocations are marked as stripped, shim loads nothing at a fixed address")
 	}
 	for _, e := range f.Unhashed() {
 		say("no signature covers the 0x%x bytes at offset 0x%x", e.Size, e.Offset)

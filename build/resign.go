@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/peelboot/peel/build/internal/files"
 	"github.com/peelboot/peel/build/sign"
 	"github.com/peelboot/peel/image/pe"
 	"github.com/peelboot/peel/image/uki"
@@ -23,28 +24,13 @@ type Resign struct {
 // Build lays the image out. What FileOptions.Sign adds comes on top. The Image
 // must be closed.
 func (r *Resign) Build(ctx context.Context) (*Image, error) {
-	return guarded(ctx, r.build)
+	return makeImage(ctx, modeProgram, r.build)
 }
 
-func (r *Resign) build(ctx context.Context) (im *Image, err error) {
-	im = &Image{mode: 0o755}
-	made := im
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, made.Close())
-			im = nil
-		}
-	}()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	raw, err := required(&im.in, "image", r.Image)
+func (r *Resign) build(_ context.Context, im *Image) error {
+	f, err := im.parsePE("image", r.Image)
 	if err != nil {
-		return nil, err
-	}
-	f, err := pe.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.Image, err)
+		return err
 	}
 	keep := sign.Keep(sign.KeepAll)
 	if r.Drop {
@@ -52,10 +38,10 @@ func (r *Resign) build(ctx context.Context) (im *Image, err error) {
 	}
 	a, err := sign.Attach(f, keep)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.Image, err)
+		return fmt.Errorf("%s: %w", r.Image, err)
 	}
 	im.write, im.size = a, a.Size()
-	return im, nil
+	return nil
 }
 
 // SignInner describes an image whose kernel inside is signed anew: that of a
@@ -67,14 +53,22 @@ type SignInner struct {
 
 // Build lays the image out, without its own signatures. The Image must be
 // closed.
-func (s *SignInner) Build(ctx context.Context) (*Image, error) {
-	return guarded(ctx, s.build)
+func (s *SignInner) Build(ctx context.Context) (im *Image, err error) {
+	err = files.Guard(func() error {
+		var err error
+		im, err = s.build(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return im, nil
 }
 
 func (s *SignInner) build(ctx context.Context) (im *Image, err error) {
 	var in inputs
 	defer func() { err = errors.Join(err, in.close()) }()
-	raw, err := required(&in, "image", s.Image)
+	raw, err := in.required("image", s.Image, maxImage)
 	if err != nil {
 		return nil, err
 	}

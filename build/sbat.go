@@ -5,6 +5,7 @@ package build
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/peelboot/peel/image/pe"
@@ -22,10 +23,11 @@ const (
 )
 
 // mergeSBAT joins the SBAT lines of stub and kernel, nil for none, with the
-// given texts, or with line when there are none.
+// given texts, or with line when there are none. Lines of the texts that stub
+// or kernel have as well are not repeated.
 func mergeSBAT(stub, kernel *pe.File, texts [][]byte, line string) ([]byte, error) {
 	var lines []string
-	add := func(what string, b []byte) error {
+	add := func(what string, b []byte, given bool) error {
 		if _, err := sbat.ParseSection(b); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrPart, what, err)
 		}
@@ -33,6 +35,10 @@ func mergeSBAT(stub, kernel *pe.File, texts [][]byte, line string) ([]byte, erro
 		for i, l := range all {
 			l = strings.TrimSuffix(l, "\r")
 			if i == 0 && strings.HasPrefix(l, "sbat,") || l == "" {
+				continue
+			}
+			// The text of an image that was taken apart has them already.
+			if given && slices.Contains(lines, l) {
 				continue
 			}
 			lines = append(lines, l)
@@ -47,18 +53,18 @@ func mergeSBAT(stub, kernel *pe.File, texts [][]byte, line string) ([]byte, erro
 			continue
 		}
 		if s, ok := f.pe.Find(uki.SBAT); ok && len(f.pe.Data(s)) > 0 {
-			if err := add(f.what, f.pe.Data(s)); err != nil {
+			if err := add(f.what, f.pe.Data(s), false); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for i, t := range texts {
-		if err := add(fmt.Sprintf("SBAT text %d", i+1), t); err != nil {
+		if err := add(fmt.Sprintf("SBAT text %d", i+1), t, true); err != nil {
 			return nil, err
 		}
 	}
 	if len(texts) == 0 {
 		lines = append(lines, line)
 	}
-	return []byte(sbatHead + "\n" + strings.Join(lines, "\n") + "\n\x00"), nil
+	return []byte(sbatHead + "\n" + strings.Join(lines, "\n") + "\n"), nil
 }

@@ -5,7 +5,6 @@ package build
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,37 +72,26 @@ func CmdlineText(s string) string { return strings.Join(strings.Fields(s), " ") 
 
 // Build lays the image out. The Image must be closed.
 func (u *UKI) Build(ctx context.Context) (*Image, error) {
-	return guarded(ctx, u.build)
+	return makeImage(ctx, modeProgram, u.build)
 }
 
-func (u *UKI) build(ctx context.Context) (im *Image, err error) {
-	im = &Image{mode: 0o755}
-	made := im
+func (u *UKI) build(_ context.Context, im *Image) error {
 	b := &ukiBuilder{spec: u, im: im}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, made.Close())
-			im = nil
-		}
-	}()
 	if !u.Stub.IsSet() {
-		return nil, fmt.Errorf("%w: stub", ErrMissing)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+		return fmt.Errorf("%w: stub", ErrMissing)
 	}
 	if err := b.stubAndKernel(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := b.base(); err != nil {
-		return nil, err
+		return err
 	}
 	for _, p := range u.JoinProfiles {
 		if err := b.join(p); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return im, b.finish()
+	return b.finish()
 }
 
 // ukiBuilder is the state of one Build.
@@ -220,13 +208,13 @@ func (b *ukiBuilder) base() error {
 	if err := b.add(uki.Initrd, MaxFile, u.Initrds...); err != nil {
 		return err
 	}
-	if err := b.add(uki.Ucode, MaxFile, u.Microcode...); err != nil {
-		return err
-	}
 	for _, f := range u.EFIFW {
 		if err := b.add(uki.EFIFW, MaxFile, f); err != nil {
 			return err
 		}
+	}
+	if err := b.add(uki.Ucode, MaxFile, u.Microcode...); err != nil {
+		return err
 	}
 	for _, s := range u.Sections {
 		if err := b.add(s.Name, MaxFile, s.Content); err != nil {
@@ -384,14 +372,11 @@ func (b *ukiBuilder) finish() error {
 	if err != nil {
 		return err
 	}
-	b.im.layout, b.im.write, b.im.size = l, l, l.Size()
+	b.im.setLayout(l)
 	if b.kernel != nil || !u.Profile.IsSet() {
 		b.im.check = func(raw []byte) error { return checkImage(raw, nil) }
 	} else {
-		b.im.check = func(raw []byte) error {
-			_, err := pe.Parse(raw)
-			return err
-		}
+		b.im.check = checkPE
 	}
 	return nil
 }

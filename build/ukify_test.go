@@ -28,13 +28,29 @@ type facts struct {
 
 func factsOf(f *pe.File) (out []facts) {
 	for _, s := range f.Sections {
-		data := string(f.Data(s))
+		data := string(contentsLike(f, s))
+		s.VirtualSize -= uint32(len(f.Data(s)) - len(data))
 		if len(data) > 200 {
 			data = data[:100] + "..." + data[len(data)-100:]
 		}
 		out = append(out, facts{s.Name, s.VirtualSize, s.SizeOfRawData, s.Characteristics, data})
 	}
 	return out
+}
+
+// contentsLike returns the contents of a section of ukify's, without what we
+// leave out or do otherwise: ukify up to 257 ends .sbat with a NUL; those from
+// 258 to 262 begin .efifw with one zero byte in place of the magic number by
+// which the stub knows it.
+func contentsLike(f *pe.File, s pe.Section) []byte {
+	b := f.Data(s)
+	switch {
+	case s.Name == uki.SBAT:
+		return bytes.TrimSuffix(b, []byte{0})
+	case s.Name == uki.EFIFW && bytes.HasPrefix(b, []byte{0, 16, 0, 0, 0}):
+		return append([]byte{0xad, 0xde, 0xed, 0xfe}, b[1:]...)
+	}
+	return b
 }
 
 // same compares an image of ours with ukify's.
@@ -45,7 +61,7 @@ func same(t *testing.T, ours, theirs string) {
 		t.Errorf("sections (-ukify +peel):\n%s", diff)
 	}
 	for i := range a.Sections {
-		if i < len(b.Sections) && !bytes.Equal(a.Data(a.Sections[i]), b.Data(b.Sections[i])) {
+		if i < len(b.Sections) && !bytes.Equal(a.Data(a.Sections[i]), contentsLike(b, b.Sections[i])) {
 			t.Errorf("contents of %s differ", a.Sections[i].Name)
 		}
 	}
@@ -78,22 +94,49 @@ func TestUkifyUKI(t *testing.T) {
 	pkey := testkit.WriteFile(t, "pkey.pem", []byte("-----BEGIN PUBLIC KEY-----\n"))
 	sbat := "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\nlinux.peel,1,peel,linux,1,https://example.org\n"
 	custom := testkit.WriteFile(t, "custom", []byte("custom contents"))
-	for _, c := range []struct{ deb, efi, series, suite string }{
-		{"amd64", "x64", "6.12", "trixie"}, {"arm64", "aa64", "6.12", "trixie"}, {"amd64", "x64", "6.1", "forky"},
+	firmware := filepath.Join(dir, "board.fw")
+	ids := testkit.WriteFile(t, "board.json", []byte(`{"type": "uefi-fw", "name": "Board", "fwid": "board.fw", "hwids": ["00112233-4455-6677-8899-aabbccddeeff"]}`))
+	if err := os.Mkdir(firmware, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(firmware, "image"), []byte("firmware"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ tool, deb, efi, series, suite string }{
+		{"ukify", "amd64", "x64", "6.12", "trixie"}, {"ukify", "arm64", "aa64", "6.12", "trixie"}, {"ukify", "amd64", "x64", "6.1", "forky"},
+		{"ukify-new", "amd64", "x64", "6.12", "forky"}, {"ukify-new", "arm64", "aa64", "6.12", "forky"},
 	} {
-		t.Run(c.deb+" "+c.series+" "+c.suite, func(t *testing.T) {
+		t.Run(c.tool+" "+c.deb+" "+c.series+" "+c.suite, func(t *testing.T) {
 			kernel, stub := testkit.Kernel(t, c.deb, c.series), testkit.Stub(t, c.deb, c.suite)
-			theirs := filepath.Join(dir, c.deb+c.suite+".efi")
-			testkit.Run(t, "", "ukify", "build", "--efi-arch="+c.efi, "--stub="+stub, "--linux="+kernel, "--initrd="+initrds[0], "--initrd="+initrds[1],
-				"--microcode="+ucode, "--os-release=@"+osrel, "--cmdline=quiet   root=/dev/vda  ", "--splash="+splash, "--devicetree="+dtbs[0],
-				"--devicetree-auto="+dtbs[1], "--devicetree-auto="+dtbs[2], "--pcrpkey="+pkey, "--section=.custom:@"+custom, "--section=.text2:some text",
-				"--output="+theirs)
+			theirs := filepath.Join(t.TempDir(), "uki.efi")
+			args := []string{"build", "--efi-arch=" + c.efi, "--stub=" + stub, "--linux=" + kernel, "--initrd=" + initrds[0], "--initrd=" + initrds[1],
+				"--microcode=" + ucode, "--os-release=@" + osrel, "--cmdline=quiet   root=/dev/vda  ", "--splash=" + splash, "--devicetree=" + dtbs[0],
+				"--devicetree-auto=" + dtbs[1], "--devicetree-auto=" + dtbs[2], "--pcrpkey=" + pkey, "--section=.custom:@" + custom, "--section=.text2:some text",
+				"--output=" + theirs}
 			u := &UKI{
 				Stub: File(stub), Linux: File(kernel), Initrds: []Content{File(initrds[0]), File(initrds[1])}, Microcode: []Content{File(ucode)},
 				OSRelease: File(osrel), Cmdline: Text(CmdlineText("quiet   root=/dev/vda  ")), Splash: File(splash), DTB: File(dtbs[0]),
 				DTBAuto: []Content{File(dtbs[1]), File(dtbs[2])}, PCRPKey: File(pkey),
 				Sections: []NamedContent{{".custom", File(custom)}, {".text2", Text("some text")}},
 			}
+			// Firmware images are from version 258 on.
+			if c.tool == "ukify-new" {
+				args = append(args, "--efifw="+firmware, "--hwids="+filepath.Dir(ids))
+				list, err := ReadHWIDs(filepath.Dir(ids))
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := HWIDs(list)
+				if err != nil {
+					t.Fatal(err)
+				}
+				fw, err := ReadFirmware(firmware)
+				if err != nil {
+					t.Fatal(err)
+				}
+				u.HWIDs, u.EFIFW = Bytes(b), []Content{Bytes(fw)}
+			}
+			testkit.Run(t, "", c.tool, args...)
 			ours := write(t, u)
 			same(t, ours, theirs)
 			if again := write(t, u); !bytes.Equal(testkit.ReadFile(t, ours), testkit.ReadFile(t, again)) {
@@ -175,7 +218,7 @@ func TestMeasure(t *testing.T) {
 	initrd := testkit.WriteFile(t, "initrd", []byte("initrd"))
 	p := write(t, &UKI{Stub: File(stub), Linux: File(kernel), Initrds: []Content{File(initrd)}, Cmdline: Text("quiet"), OSRelease: Text("ID=x"), Uname: Text("1.2.3")})
 	theirs := filepath.Join(t.TempDir(), "uki.efi")
-	out := string(testkit.Run(t, "", "ukify", "build", "--efi-arch=x64", "--stub="+stub, "--linux="+kernel, "--initrd="+initrd, "--cmdline=quiet", "--os-release=ID=x",
+	out := string(testkit.Run(t, "", "ukify-new", "build", "--efi-arch=x64", "--hwids=", "--stub="+stub, "--linux="+kernel, "--initrd="+initrd, "--cmdline=quiet", "--os-release=ID=x",
 		"--uname=1.2.3", "--measure", "--pcr-banks=sha256", "--output="+theirs))
 	// ukify reads both the same way.
 	inspect := func(p string) (v any) {
@@ -202,11 +245,11 @@ func TestPCRSignatures(t *testing.T) {
 	stub, kernel := testkit.Stub(t, "amd64", "trixie"), testkit.Kernel(t, "amd64", "6.12")
 	k := testkit.NewKey(t, "pcr")
 	theirs := filepath.Join(t.TempDir(), "uki.efi")
-	testkit.Run(t, "", "ukify", "build", "--efi-arch=x64", "--stub="+stub, "--linux="+kernel, "--cmdline=quiet", "--os-release=ID=x", "--uname=1.2.3",
+	testkit.Run(t, "", "ukify-new", "build", "--efi-arch=x64", "--hwids=", "--stub="+stub, "--linux="+kernel, "--cmdline=quiet", "--os-release=ID=x", "--uname=1.2.3",
 		"--pcr-banks=sha256", "--pcr-private-key="+k.KeyPEM, "--pcrpkey="+k.CertPEM, "--phases=enter-initrd enter-initrd:leave-initrd", "--output="+theirs)
 	u := &UKI{Stub: File(stub), Linux: File(kernel), Cmdline: Text("quiet"), OSRelease: Text("ID=x"), Uname: Text("1.2.3"), PCRPKey: File(k.CertPEM)}
 	keys := []PCRKey{{Signer: k.Signer, Phases: []string{"enter-initrd", "enter-initrd:leave-initrd"}}}
-	if err := u.SignPCRs(context.Background(), keys, []eventlog.Hash{eventlog.SHA256}); err != nil {
+	if err := u.SignPCRs(context.Background(), keys, PCROptions{Banks: []eventlog.Hash{eventlog.SHA256}}); err != nil {
 		t.Fatal(err)
 	}
 	ours := write(t, u)

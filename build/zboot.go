@@ -4,16 +4,15 @@ package build
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/peelboot/peel/build/internal/deflate"
 	"github.com/peelboot/peel/build/sign"
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/image/linux"
@@ -44,53 +43,42 @@ type Zboot struct {
 
 // Build lays the image out. The Image must be closed.
 func (z *Zboot) Build(ctx context.Context) (*Image, error) {
-	return guarded(ctx, z.build)
+	return makeImage(ctx, modeProgram, z.build)
 }
 
-func (z *Zboot) build(ctx context.Context) (im *Image, err error) {
-	im = &Image{mode: 0o755}
-	made := im
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, made.Close())
-			im = nil
-		}
-	}()
-	raw, err := required(&im.in, "kernel", z.Kernel)
+func (z *Zboot) build(ctx context.Context, im *Image) error {
+	raw, err := im.in.required("kernel", z.Kernel, MaxFile)
 	if err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	k, err := openKernel(raw, z.Kernel.String(), z.SignKernel, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	im.in.closers = append(im.in.closers, k.close)
 	im.Notes = append(im.Notes, k.notes...)
 	if k.info.Kind != image.KindImage {
-		return nil, fmt.Errorf("%w: kernel %s is a %s, want an Image of arm64, riscv64 or loongarch64", ErrPart, z.Kernel, k.info.Kind)
+		return fmt.Errorf("%w: kernel %s is a %s, want an Image of arm64, riscv64 or loongarch64", ErrPart, z.Kernel, k.info.Kind)
 	}
 	pad, err := bssPadding(k)
 	if err != nil {
-		return nil, fmt.Errorf("%w: kernel %s: %w", ErrPart, z.Kernel, err)
+		return fmt.Errorf("%w: kernel %s: %w", ErrPart, z.Kernel, err)
 	}
 	var from []byte
 	method := "gzip"
 	if z.From.IsSet() {
 		if from, err = im.in.bytes(z.From, MaxFile); err != nil {
-			return nil, err
+			return err
 		}
 		old, err := zboot.Parse(from)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrStub, z.From, err)
+			return fmt.Errorf("%w: %s: %w", ErrStub, z.From, err)
 		}
 		method = old.Method
 	}
 	if m := z.Method; m != "" && m != method && !(m == "zstd" && strings.HasPrefix(method, "zstd")) {
 		if z.From.IsSet() {
-			return nil, fmt.Errorf("%w: the decompressor of %s knows %s, not %s", ErrPart, z.From, method, m)
+			return fmt.Errorf("%w: the decompressor of %s knows %s, not %s", ErrPart, z.From, method, m)
 		}
 		method = m
 	}
@@ -100,26 +88,23 @@ func (z *Zboot) build(ctx context.Context) (im *Image, err error) {
 		payload, size = bytes.Clone(raw), uint32(len(k.data[0]))
 		im.Notes = append(im.Notes, "the kernel's own compressed stream becomes the payload")
 	} else if payload, size, err = compress(ctx, method, k.data, pad); err != nil {
-		return nil, err
-	}
-	im.check = func(b []byte) error {
-		_, err := pe.Parse(b)
 		return err
 	}
+	im.check = checkPE
 	if from == nil {
 		l, err := headerOnly(method, k.info.PE.Machine, payload, size)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", z.Kernel, err)
+			return fmt.Errorf("%s: %w", z.Kernel, err)
 		}
-		im.layout, im.write, im.size = l, l, l.Size()
-		return im, nil
+		im.setLayout(l)
+		return nil
 	}
 	c, err := transplant(from, k.info.PE.Machine, payload, size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", z.Kernel, err)
+		return fmt.Errorf("%s: %w", z.Kernel, err)
 	}
-	im.write, im.size = c, c.size()
-	return im, nil
+	im.setChunks(c)
+	return nil
 }
 
 // compressedBy reports whether b is a stream of that method.
@@ -165,7 +150,8 @@ func compress(ctx context.Context, method string, data [][]byte, pad uint64) ([]
 	var err error
 	switch method {
 	case "gzip":
-		w, err = gzip.NewWriterLevel(&out, gzip.BestCompression)
+		// A signed kernel must fit where gzip -9 put it before it was signed.
+		w = deflate.NewWriter(&out)
 	case "zstd", "zstd22":
 		// One goroutine: the stream must not depend on how many there are.
 		w, err = zstd.NewWriter(&out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
@@ -271,9 +257,12 @@ func transplant(from []byte, machine uint16, payload []byte, size uint32) (chunk
 	b := a.Bytes()
 	place := b[off : off+room]
 	clear(place)
-	if gap := room - need; old.Method != "gzip" && gap >= skippableHeader {
-		// Some decompressors take what follows the frame for another one:
-		// give them one to skip (RFC 8878, section 3.1.2).
+	if gap := room - need; old.Method != "gzip" && gap > 0 {
+		// Decompressors take what follows the frame for another one: give
+		// them one to skip (RFC 8878, section 3.1.2).
+		if gap < skippableHeader {
+			return nil, fmt.Errorf("%w: kernel compresses to 0x%x bytes, the decompressor has room for 0x%x, and a zstd frame that fills the rest has at least %d", ErrLimit, need, room, skippableHeader)
+		}
 		payload = binary.LittleEndian.AppendUint32(payload, skippableMagic)
 		payload = binary.LittleEndian.AppendUint32(payload, uint32(gap-skippableHeader))
 		payload = append(payload, make([]byte, gap-skippableHeader)...)
@@ -282,10 +271,6 @@ func transplant(from []byte, machine uint16, payload []byte, size uint32) (chunk
 	binary.LittleEndian.PutUint32(place[room-trailer:], size)
 	if err := zboot.SetPayload(b, old.PayloadOffset, uint32(len(payload))); err != nil {
 		return nil, err
-	}
-	if old.Method != "gzip" {
-		// Readers look for the size behind the stream.
-		binary.LittleEndian.PutUint32(place[len(payload):], size)
 	}
 	return resum(b)
 }
@@ -301,105 +286,4 @@ func resum(b []byte) (chunks, error) {
 		return nil, err
 	}
 	return chunks(a.Parts()), nil
-}
-
-// bpfSection is where v6 of the kernel series looks for a parser program.
-const bpfSection = ".bpf"
-
-// Parser describes a PE image with a parser program in its .bpf section.
-type Parser struct {
-	// Image is any PE image; for a zboot image the header's payload offset
-	// follows when the section table needs room.
-	Image Content
-	// Program is a BPF object: a light skeleton in an ELF file, or an object
-	// as clang writes it.
-	Program Content
-}
-
-// Build lays the image out, without the signatures of Image. The Image must
-// be closed.
-func (p *Parser) Build(ctx context.Context) (*Image, error) {
-	return guarded(ctx, p.build)
-}
-
-func (p *Parser) build(ctx context.Context) (im *Image, err error) {
-	im = &Image{mode: 0o755}
-	made := im
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, made.Close())
-			im = nil
-		}
-	}()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	raw, err := required(&im.in, "image", p.Image)
-	if err != nil {
-		return nil, err
-	}
-	program, err := required(&im.in, "program", p.Program)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.HasPrefix(program, []byte("\x7fELF")) {
-		return nil, fmt.Errorf("%w: program %s is no ELF file", ErrPart, p.Program)
-	}
-	f, err := pe.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Image, err)
-	}
-	b, err := pe.FromFile(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Image, err)
-	}
-	b.Remove(bpfSection)
-	if err := b.Add(pe.NewSection{Name: bpfSection, Data: [][]byte{program}, Characteristics: pe.SectionRead}); err != nil {
-		return nil, err
-	}
-	l, err := b.Layout()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Image, err)
-	}
-	if zboot.Is(raw) {
-		if err := repair(l, f, raw); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Image, err)
-		}
-	}
-	if f.CertTable.Size > 0 {
-		im.Notes = append(im.Notes, "the image was signed; its signatures were dropped, sign the new one")
-	}
-	im.layout, im.write, im.size = l, l, l.Size()
-	im.check = func(b []byte) error {
-		_, err := pe.Parse(b)
-		return err
-	}
-	return im, nil
-}
-
-// repair writes the payload's new offset into the zboot header.
-func repair(l *pe.Layout, f *pe.File, raw []byte) error {
-	z, err := zboot.Parse(raw)
-	if err != nil {
-		return err
-	}
-	for _, s := range f.Sections {
-		r := s.Raw()
-		at := uint64(z.PayloadOffset)
-		if at < r.Offset || at >= r.End() {
-			continue
-		}
-		for _, n := range l.Sections {
-			if n.VirtualAddress != s.VirtualAddress || n.SizeOfRawData == 0 {
-				continue
-			}
-			to := uint64(n.PointerToRawData) + at - r.Offset
-			if err := zboot.SetPayload(l.Header, uint32(to), z.PayloadSize); err != nil {
-				return err
-			}
-			l.UpdateCheckSum()
-			return nil
-		}
-	}
-	return fmt.Errorf("%w: zboot payload at offset 0x%x lies in no section", ErrPart, z.PayloadOffset)
 }

@@ -39,15 +39,7 @@ func arm64Image(t testing.TB, size int, memory uint64) []byte {
 	if err := b.Add(pe.NewSection{Name: ".text", Data: [][]byte{text}, Characteristics: pe.SectionCode | pe.SectionExecute | pe.SectionRead}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := b.Layout()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if _, err := l.WriteTo(&out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return layoutBytes(t, b)
 }
 
 // unpack returns the kernel in a zboot image.
@@ -115,6 +107,50 @@ func TestZboot(t *testing.T) {
 	p = write(t, &Zboot{Kernel: Bytes(packed), From: File(realZboot)})
 	if !bytes.Equal(testkit.ReadFile(t, p)[end:], old.Raw[end:]) || !bytes.Equal(unpack(t, p), real) {
 		t.Error("the real kernel's own stream did not give the kernel back")
+	}
+}
+
+// A decompressor of zstd is handed everything up to the end of its room, so
+// the stream and what fills the rest must be frames, whatever the gap.
+func TestZbootZstdRoom(t *testing.T) {
+	small := arm64Image(t, 1<<20, 1<<20+8192)
+	stream, _, err := compress(context.Background(), "zstd", [][]byte{small}, 1<<20+8192-uint64(len(small)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for gap := range 20 {
+		l, err := headerOnly("zstd", 0xaa64, make([]byte, len(stream)+gap), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var from bytes.Buffer
+		if _, err := l.WriteTo(&from); err != nil {
+			t.Fatal(err)
+		}
+		p := filepath.Join(t.TempDir(), "out.efi")
+		err = tryWrite(t, &Zboot{Kernel: Bytes(small), From: Bytes(from.Bytes())}, p)
+		if gap > 0 && gap < skippableHeader {
+			if !errors.Is(err, ErrLimit) {
+				t.Errorf("gap of %d: %v, want %v", gap, err, ErrLimit)
+			}
+			leftovers(t, filepath.Dir(p))
+			continue
+		}
+		if err != nil {
+			t.Errorf("gap of %d: %v", gap, err)
+			continue
+		}
+		z, err := zboot.Parse(testkit.ReadFile(t, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(z.Payload()); got != len(stream)+gap {
+			t.Errorf("gap of %d: payload of %d bytes, want the whole room of %d", gap, got, len(stream)+gap)
+		}
+		got := testkit.Run(t, "", "zstd", "-dc", testkit.WriteFile(t, "payload", z.Payload()))
+		if !bytes.HasPrefix(got, small) || len(got) != 1<<20+8192 || !bytes.Equal(unpack(t, p), got) {
+			t.Errorf("gap of %d: zstd gives %d bytes, want the kernel's %d", gap, len(got), 1<<20+8192)
+		}
 	}
 }
 

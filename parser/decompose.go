@@ -39,8 +39,22 @@ type layer struct {
 	origin   string
 	image    []byte
 	buffers  [][]byte
+	owners   []owner // of buffers
 	addons   int
 	verified bool
+}
+
+// owner is the image that a buffer holds: its path, and whether it is one of
+// Options.Addons.
+type owner struct {
+	path    string
+	outside bool
+}
+
+// add gives the layer one more buffer.
+func (l *layer) add(p part) {
+	l.buffers = append(l.buffers, p.data)
+	l.owners = append(l.owners, owner{p.name, p.outside})
 }
 
 // Decompose takes an image apart down to the kernel inside it. The parts are
@@ -89,7 +103,7 @@ func (d *decomposition) prepare(ctx context.Context) error {
 		return fmt.Errorf("%w: %d hardware ids, 32 at most", ErrLimit, len(d.opts.HWIDs))
 	}
 	for _, a := range d.opts.Addons {
-		d.pending = append(d.pending, part{a.Name, a.Data})
+		d.pending = append(d.pending, part{name: a.Name, data: a.Data, outside: true})
 	}
 	d.profile = noProfile
 	if p := d.opts.Profile; p != "" {
@@ -123,7 +137,8 @@ func (d *decomposition) prepare(ctx context.Context) error {
 
 // chain takes layer after layer apart until the kernel boots as it is.
 func (d *decomposition) chain(ctx context.Context, data []byte) error {
-	l := &layer{origin: d.opts.Name, image: data, buffers: [][]byte{data}}
+	l := &layer{origin: d.opts.Name, image: data}
+	l.add(part{name: l.origin, data: data})
 	for {
 		if l.depth > d.limits.Depth {
 			return fmt.Errorf("%s: %w: nested more than %d deep", l.origin, ErrLimit, d.limits.Depth)
@@ -138,7 +153,7 @@ func (d *decomposition) chain(ctx context.Context, data []byte) error {
 			// Those that nobody took yet are offered to each layer.
 			for _, a := range d.pending {
 				if len(l.buffers) < maxBuffers {
-					l.buffers = append(l.buffers, a.data)
+					l.add(a)
 					l.addons++
 				}
 			}
@@ -181,17 +196,17 @@ func (d *decomposition) addLayer(l *layer, kind image.Kind, program string) {
 // program put into the next stage's buffers.
 func (d *decomposition) next(l *layer, r *run) *layer {
 	n := &layer{depth: l.depth + 1, origin: r.state.origin, image: r.state.kernel, verified: l.verified || r.verified}
-	n.buffers = [][]byte{r.state.kernel}
+	n.add(part{name: n.origin, data: n.image})
 	if len(r.state.addons) > 0 {
 		for _, a := range r.state.addons {
-			n.buffers = append(n.buffers, a.data)
+			n.add(a)
 		}
 		n.addons = len(r.state.addons)
 		return n
 	}
 	for _, p := range r.state.next {
 		if !same(p.data, r.state.kernel) && len(n.buffers) < maxBuffers {
-			n.buffers = append(n.buffers, p.data)
+			n.add(p)
 		}
 	}
 	return n

@@ -25,7 +25,9 @@ func oneLayer(ctx context.Context, data []byte, o Options) (*state, string, erro
 	if err := d.prepare(ctx); err != nil {
 		return nil, "", err
 	}
-	r, _, err := d.peel(ctx, &layer{origin: "image", image: data, buffers: [][]byte{data}})
+	l := &layer{origin: "image", image: data}
+	l.add(part{name: l.origin, data: data})
+	r, _, err := d.peel(ctx, l)
 	if err != nil {
 		return nil, "", err
 	}

@@ -51,7 +51,9 @@ func FuzzCommand(f *testing.F) {
 			d := &decomposition{state: &state{}, limits: Limits{}.withDefaults(100)}
 			d.limits.Kernel = 1 << 16
 			d.copies, d.output = 1<<20, 1<<20
-			r := &run{ctx: context.Background(), d: d, layer: &layer{origin: "x", image: img}, gen: g, state: &state{}, buffers: [][]byte{img}, copied: map[*byte]uint64{}}
+			l := &layer{origin: "x", image: img}
+			l.add(part{name: l.origin, data: img})
+			r := &run{ctx: context.Background(), d: d, layer: l, gen: g, state: &state{}, buffers: l.buffers, copied: map[*byte]uint64{}}
 			var c Command
 			err = r.carryOut(msg, &c)
 			if n, _ := r.result(msg, err); (n == 0) != (err == nil) || n > 0 {

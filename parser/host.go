@@ -146,7 +146,7 @@ func (r *run) result(msg message, err error) (int, string) {
 
 // carryOut does what a command asks for.
 func (r *run) carryOut(msg message, c *Command) error {
-	data, isRef := msg.payload, false
+	data, isRef, from := msg.payload, false, r.layer.owners[0]
 	op := msg.op
 	switch op {
 	case OpDecompress | OpRef, OpCopy | OpRef, OpVerifySig | OpRef, OpVerifyIMA:
@@ -161,7 +161,7 @@ func (r *run) carryOut(msg message, c *Command) error {
 		if data, err = ref.resolve(r.buffers); err != nil {
 			return err
 		}
-		isRef = true
+		isRef, from = true, r.layer.owners[ref.Buffer]
 		if op != OpVerifyIMA {
 			op &^= OpRef
 		}
@@ -177,9 +177,9 @@ func (r *run) carryOut(msg message, c *Command) error {
 		r.parsed = true
 		return nil
 	case OpDecompress:
-		return r.decompress(msg, data, c)
+		return r.decompress(msg, data, from, c)
 	case OpCopy:
-		return r.copyPart(msg, data, isRef)
+		return r.copyPart(msg, data, isRef, from)
 	case OpVerifySig:
 		return r.verify(func(v Verifier) error { return v.Image(r.ctx, r.layer.origin, data) })
 	case OpVerifyIMA:
@@ -250,8 +250,9 @@ func printable(b []byte) string {
 }
 
 // copyPart is COPY: by value the bytes are copied, for the program may reuse
-// its buffer; by reference they are a view of the layer.
-func (r *run) copyPart(msg message, data []byte, isRef bool) error {
+// its buffer; by reference they are a view of a buffer, and belong to the image
+// in it.
+func (r *run) copyPart(msg message, data []byte, isRef bool, from owner) error {
 	if partName(msg.sub) == "" || (msg.sub >= SubInitrdAdd && r.gen != GenPeel) {
 		return fmt.Errorf("%w: %s/%s from a program of %s", ErrCommand, msg.op, msg.sub, r.gen)
 	}
@@ -273,7 +274,7 @@ func (r *run) copyPart(msg message, data []byte, isRef bool) error {
 		data = bytes.Clone(data)
 		r.copied[&data[0]] = uint64(len(data))
 	}
-	return r.store(msg, data, partName(msg.sub))
+	return r.store(msg, data, partName(msg.sub), from)
 }
 
 // giveBack returns to the budget what copies of this run a command is about to
@@ -295,13 +296,13 @@ func (r *run) giveBack(sub Sub) {
 }
 
 // store puts a part into the state and, with FILL, among the next buffers.
-func (r *run) store(msg message, data []byte, name string) error {
-	p := image.Part{Name: name, Data: data, Origin: r.layer.origin + "/" + name}
+func (r *run) store(msg message, data []byte, name string, from owner) error {
+	p := image.Part{Name: name, Data: data, Origin: from.path + "/" + name, Outside: from.outside}
 	if msg.flags&FlagFill != 0 && msg.sub != SubAddon {
 		if len(r.state.next) >= maxBuffers {
 			return fmt.Errorf("%w: more than %d buffers for the next stage", ErrLimit, maxBuffers)
 		}
-		r.state.next = append(r.state.next, part{p.Origin, data})
+		r.state.next = append(r.state.next, part{p.Origin, data, p.Outside})
 	}
 	if len(r.state.addons) >= maxBuffers-1 && msg.sub == SubAddon {
 		return fmt.Errorf("%w: more than %d addons", ErrLimit, maxBuffers-1)
@@ -313,7 +314,7 @@ func (r *run) store(msg message, data []byte, name string) error {
 }
 
 // decompress is DECOMPRESS/KERNEL: the method is told by the data's magic.
-func (r *run) decompress(msg message, data []byte, c *Command) error {
+func (r *run) decompress(msg message, data []byte, from owner, c *Command) error {
 	if msg.sub != SubKernel {
 		return fmt.Errorf("%w: %s/%s", ErrCommand, msg.op, msg.sub)
 	}
@@ -334,7 +335,7 @@ func (r *run) decompress(msg message, data []byte, c *Command) error {
 	if r.d.opts.Trace != nil {
 		c.OutputSHA256 = digest(out)
 	}
-	return r.store(msg, out, "payload")
+	return r.store(msg, out, "payload", from)
 }
 
 // inflate decompresses data into at most limit bytes: sealed memory if the
@@ -347,6 +348,7 @@ func (r *run) inflate(method inflate.Method, data []byte, limit uint64) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	buf.Expect(int64(inflate.ExpectedSize(method, data)))
 	// The series' own zboot parsers leave out the last four bytes of the
 	// payload, for gzip the size of the output, which can be done without.
 	opts := inflate.Options{AllowMissingSize: method == inflate.Gzip && r.gen != GenPeel}

@@ -86,7 +86,8 @@ func TestMemory(t *testing.T) {
 			if c.bounded && !errors.Is(err, bpf.ErrMemory) {
 				t.Errorf("Run: %v, want %v", err, bpf.ErrMemory)
 			}
-			if rise > limit {
+			// The kernel accounts pages by processor in batches, and the test has its own.
+			if rise > limit+mib {
 				t.Errorf("%d MiB became real, want at most %d", rise>>20, limit>>20)
 			}
 			t.Logf("%d MiB of %d", rise>>20, limit>>20)

@@ -30,8 +30,9 @@ type state struct {
 
 // part is a piece with the path that leads to it.
 type part struct {
-	name string
-	data []byte
+	name    string
+	data    []byte
+	outside bool // from Options.Addons
 }
 
 // clone is a copy that can be changed without changing s.
@@ -90,7 +91,7 @@ func (s *state) put(sub Sub, flags uint8, p image.Part) bool {
 	case SubOverlayAdd:
 		s.overlays = append(s.overlays, p)
 	case SubAddon:
-		s.addons = append(s.addons, part{p.Origin, p.Data})
+		s.addons = append(s.addons, part{p.Origin, p.Data, p.Outside})
 	default:
 		name, ok := extraNames[sub]
 		if !ok {

@@ -30,6 +30,10 @@ func (f *loadFlags) additions(cmd *cobra.Command, m *machine.Machine, im *peel.I
 			return add, fmt.Errorf("beside the image (--no-beside leaves it alone): %w", err)
 		}
 		add.Nearby = f.nearby
+		// Whoever runs a confidential virtual machine is not to choose words for it.
+		if words := m.SMBIOS.Cmdline.Value; words != "" && m.Confidential.Or(machine.ConfidentialNone) == machine.ConfidentialNone {
+			add.Firmware = &peel.File{Name: "SMBIOS", Data: []byte(words)}
+		}
 	}
 	for _, name := range f.initrds {
 		p, err := f.open(name)
@@ -117,5 +121,5 @@ func (f *loadFlags) hardware(m *machine.Machine) (ids [][16]byte, compatible str
 			}
 		}
 	}
-	return hwid.ForMatching(m.SMBIOS.Fields.Value), compatible, nil
+	return hwid.ForMatching(m.SMBIOS.Fields.Value, hwid.Panel(m.Displays.Value)), compatible, nil
 }

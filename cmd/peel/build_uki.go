@@ -11,9 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel/build"
-	"github.com/peelboot/peel/build/sign"
 	"github.com/peelboot/peel/image"
-	"github.com/peelboot/peel/measure/eventlog"
 )
 
 // ukiFlags are the flags of build uki and build addon, named as ukify names
@@ -25,9 +23,8 @@ type ukiFlags struct {
 	linux, osRelease, cmdline, microcode, splash            string
 	dtb, hwids, uname, pcrpkey, pcrsig, profile, arch, stub string
 	initrds, dtbAuto, efifw, sbat, sections, join           []string
-	signKernel                                              bool
-	pcrKeys, phases                                         []string
-	pcrBanks                                                string
+	signKernel, summary                                     bool
+	pcr                                                     pcrFlags
 }
 
 func (a *app) buildUKICommand() *cobra.Command {
@@ -38,8 +35,13 @@ func (a *app) buildUKICommand() *cobra.Command {
 		Long: `Make a unified kernel image. Options and configuration files are those of ukify; TEXT may be @FILE everywhere.
 
 Without --stub it is systemd's, from /usr/lib/systemd/boot/efi; without --uname the kernel tells its release;
-without --os-release it is this system's (--os-release= leaves it out). With --key the image is signed, and the
-kernel inside too unless it is signed already (--sign-kernel=true and =false decide otherwise).`,
+without --os-release and --hwids they are this system's (--os-release= and --hwids= leave them out). With --key the image is signed, and the
+kernel inside too unless it is signed already (--sign-kernel=true and =false decide otherwise).
+
+--pcr-private-key signs the values that PCR 11 will have and puts the signatures into the image. For a key that is
+kept elsewhere, --policy-digest prints what is to be signed; 'peel edit IMAGE --set pcrsig=@FILE' puts the signatures
+into the finished image. --measure prints the values. --summary prints the settings as a configuration file and
+builds nothing.`,
 		Example: `  peel build uki --linux vmlinuz --initrd initrd --cmdline "root=/dev/vda quiet" -o linux.efi
   peel build uki -c uki.conf --key db.key --cert db.pem -o linux.efi`,
 		Args: cobra.NoArgs,
@@ -48,10 +50,9 @@ kernel inside too unless it is signed already (--sign-kernel=true and =false dec
 	f.addAll(cmd)
 	cmd.Flags().StringVar(&f.linux, "linux", "", "the kernel in `FILE`")
 	cmd.Flags().BoolVar(&f.signKernel, "sign-kernel", false, "sign the kernel inside with the same key")
-	fs := cmd.Flags()
-	fs.StringArrayVar(&f.pcrKeys, "pcr-private-key", nil, "sign the values PCR 11 will have with the RSA key in `FILE` (repeatable)")
-	fs.StringArrayVar(&f.phases, "phases", nil, "boot phase `PATHS` for the --pcr-private-key at the same place, separated by spaces (repeatable)")
-	fs.StringVar(&f.pcrBanks, "pcr-banks", "", "`BANKS` of PCR 11 to sign for, separated by commas (default: all)")
+	cmd.Flags().Bool("no-sign-kernel", false, "the same as --sign-kernel=false")
+	cmd.Flags().Lookup("no-sign-kernel").Hidden = true
+	f.pcr.add(cmd)
 	cmd.Flags().StringArrayVar(&f.join, "join-profile", nil, "append the profile in `FILE`, made by build addon --profile (repeatable)")
 	return cmd
 }
@@ -93,6 +94,8 @@ func (f *ukiFlags) addAll(cmd *cobra.Command) {
 	fs.StringVar(&f.profile, "profile", "", "describe this profile: `TEXT` such as ID=debug")
 	fs.StringVar(&f.arch, "efi-arch", "", "the architecture as UEFI `NAME`s it: x64, aa64, riscv64 … (default: the stub's)")
 	fs.StringVar(&f.stub, "stub", "", "the boot stub in `FILE`")
+	fs.BoolVar(&f.summary, "summary", false, "print the settings as a configuration file, and build nothing")
+	foreignFlags(cmd)
 	// The names that ukify has for --key and --cert.
 	fs.StringVar(&f.key, "secureboot-private-key", "", "the same as --key")
 	fs.StringVar(&f.cert, "secureboot-certificate", "", "the same as --cert")
@@ -102,19 +105,36 @@ func (f *ukiFlags) addAll(cmd *cobra.Command) {
 func (a *app) buildUKI(cmd *cobra.Command, f *ukiFlags, addon bool) error {
 	set := cmd.Flags().Changed
 	isSet := map[string]bool{}
-	for _, n := range []string{"os-release", "sign-kernel"} {
+	for _, n := range []string{"os-release", "hwids", "sign-kernel"} {
 		isSet[n] = cmd.Flags().Lookup(n) != nil && set(n)
+	}
+	if no := cmd.Flags().Lookup("no-sign-kernel"); no != nil && no.Changed {
+		isSet["sign-kernel"], f.signKernel = true, no.Value.String() == "false"
 	}
 	if f.config != "" {
 		if err := a.readConfig(cmd, f, isSet); err != nil {
 			return err
 		}
 	}
-	if err := f.check("build"); err != nil {
+	if err := checkForeign(cmd); err != nil {
 		return err
+	}
+	if err := f.pcr.check(); err != nil {
+		return err
+	}
+	if !f.summary {
+		if err := f.check("build"); err != nil {
+			return err
+		}
 	}
 	if !addon && f.linux == "" {
 		return usagef("build uki: --linux FILE is missing; an image without a kernel is made by build addon")
+	}
+	if f.summary {
+		if _, err := f.spec(a, isSet, addon); err != nil {
+			return err
+		}
+		return f.printSummary(a.out, isSet)
 	}
 	sigs, err := f.signatures()
 	if err != nil {
@@ -130,49 +150,25 @@ func (a *app) buildUKI(cmd *cobra.Command, f *ukiFlags, addon bool) error {
 	case len(sigs) > 0 && (!isSet["sign-kernel"] || f.signKernel):
 		u.SignKernel, u.KeepKernelSignature = sigs, !isSet["sign-kernel"]
 	}
-	if len(f.pcrKeys) > 0 {
-		if err := f.signPCRs(cmd, u); err != nil {
+	o, err := f.pcr.options()
+	if err != nil {
+		return err
+	}
+	if len(f.pcr.keys) > 0 {
+		if err := f.pcr.sign(cmd, u, o); err != nil {
 			return err
 		}
+	}
+	report, err := f.pcr.report(cmd, u, o)
+	if err != nil {
+		return err
 	}
 	im, err := u.Build(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer im.Close()
-	return a.writeImage(cmd, im, f.path, build.FileOptions{Replace: f.force, Sign: sigs})
-}
-
-// signPCRs makes the section .pcrsig.
-func (f *ukiFlags) signPCRs(cmd *cobra.Command, u *build.UKI) error {
-	if len(f.phases) > len(f.pcrKeys) {
-		return usagef("--phases belongs to the --pcr-private-key at the same place")
-	}
-	var keys []build.PCRKey
-	for i, p := range f.pcrKeys {
-		b, err := readLimited(p, sign.MaxKeyFile)
-		if err != nil {
-			return err
-		}
-		s, err := sign.ParseKey(b)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-		k := build.PCRKey{Signer: s}
-		if i < len(f.phases) {
-			k.Phases = strings.Fields(f.phases[i])
-		}
-		keys = append(keys, k)
-	}
-	var banks []eventlog.Hash
-	for _, s := range strings.FieldsFunc(f.pcrBanks, func(r rune) bool { return r == ',' || r == ' ' }) {
-		h, err := eventlog.ParseHash(s)
-		if err != nil {
-			return usagef("--pcr-banks: %w", err)
-		}
-		banks = append(banks, h)
-	}
-	return u.SignPCRs(cmd.Context(), keys, banks)
+	return a.writeReported(cmd, im, f.path, build.FileOptions{Replace: f.force, Sign: sigs}, report)
 }
 
 // spec turns flags into a description.
@@ -199,9 +195,19 @@ func (f *ukiFlags) spec(a *app, isSet map[string]bool, addon bool) (*build.UKI, 
 	if !addon && !isSet["os-release"] {
 		for _, p := range []string{"etc/os-release", "usr/lib/os-release"} {
 			if p = filepath.Join(a.root, p); fileExists(p) {
+				f.osRelease = "@" + p
 				u.OSRelease = build.File(p)
 				break
 			}
+		}
+	}
+	if err := f.findStub(a, u, addon); err != nil {
+		return nil, err
+	}
+	if !addon && !isSet["hwids"] {
+		if p := filepath.Join(a.root, "usr/lib/systemd/boot/hwids", f.efiArch(u)); fileExists(p) {
+			f.hwids = p
+			fmt.Fprintf(a.err, "peel: hardware IDs from %s\n", oneLine(p))
 		}
 	}
 	if f.hwids != "" {
@@ -222,7 +228,15 @@ func (f *ukiFlags) spec(a *app, isSet map[string]bool, addon bool) (*build.UKI, 
 		}
 		u.EFIFW = append(u.EFIFW, build.Bytes(b))
 	}
-	return u, f.findStub(a, u, addon)
+	return u, nil
+}
+
+// efiArch is the architecture to build for as UEFI spells it.
+func (f *ukiFlags) efiArch(u *build.UKI) string {
+	if u.Arch == image.ArchUnknown {
+		return image.HostArch().EFIName()
+	}
+	return u.Arch.EFIName()
 }
 
 // findStub sets architecture and stub.
@@ -263,17 +277,18 @@ func (a *app) readConfig(cmd *cobra.Command, f *ukiFlags, isSet map[string]bool)
 	one := map[string]*string{
 		"Linux": &f.linux, "OSRelease": &f.osRelease, "Cmdline": &f.cmdline, "Microcode": &f.microcode, "Splash": &f.splash,
 		"DeviceTree": &f.dtb, "HWIDs": &f.hwids, "Uname": &f.uname, "PCRPKey": &f.pcrpkey, "PCRSig": &f.pcrsig, "Profile": &f.profile,
-		"EFIArch": &f.arch, "Stub": &f.stub, "PCRBanks": &f.pcrBanks, "SecureBootPrivateKey": &f.key, "SecureBootCertificate": &f.cert,
+		"EFIArch": &f.arch, "Stub": &f.stub, "PCRBanks": &f.pcr.banks, "SecureBootPrivateKey": &f.key, "SecureBootCertificate": &f.cert,
 	}
 	many := map[string]*[]string{"Initrd": &f.initrds, "DeviceTreeAuto": &f.dtbAuto, "SBAT": &f.sbat, "EFIFirmware": &f.efifw, "Firmware": &f.efifw, "JoinProfile": &f.join}
 	for _, s := range c.UKI {
 		switch {
 		case one[s.Key] != nil:
-			if *one[s.Key] == "" && !(s.Key == "OSRelease" && isSet["os-release"]) {
+			option := map[string]string{"OSRelease": "os-release", "HWIDs": "hwids"}[s.Key]
+			if *one[s.Key] == "" && !isSet[option] {
 				*one[s.Key] = s.Value
 			}
-			if s.Key == "OSRelease" {
-				isSet["os-release"] = true
+			if option != "" {
+				isSet[option] = true
 			}
 		case many[s.Key] != nil:
 			list := []string{s.Value}
@@ -288,31 +303,13 @@ func (a *app) readConfig(cmd *cobra.Command, f *ukiFlags, isSet map[string]bool)
 				}
 				isSet["sign-kernel"] = true
 			}
-		case s.Key == "SecureBootSigningTool" || s.Key == "SecureBootCertificateValidity":
-			// They choose between other programs, or are for other verbs.
 		default:
-			return fmt.Errorf("%s: %s is not supported: peel signs with keys in files", f.config, s.Key)
-		}
-	}
-	if len(f.pcrKeys) > 0 {
-		return nil
-	}
-	for _, p := range c.PCRSignatures {
-		var key, phases string
-		for _, s := range p.Settings {
-			switch s.Key {
-			case "PCRPrivateKey":
-				key = s.Value
-			case "Phases":
-				phases = s.Value
+			if err := foreignSetting(s); err != nil {
+				return fmt.Errorf("%s: %w", f.config, err)
 			}
 		}
-		if key == "" {
-			return fmt.Errorf("%s: [PCRSignature:%s] has no PCRPrivateKey", f.config, p.Name)
-		}
-		f.pcrKeys, f.phases = append(f.pcrKeys, key), append(f.phases, phases)
 	}
-	return nil
+	return f.pcr.fromConfig(f.config, c.PCRSignatures)
 }
 
 func fileExists(p string) bool {

@@ -21,12 +21,17 @@ type judgeFlags struct {
 }
 
 func (f *judgeFlags) add(cmd *cobra.Command) {
+	f.addRules(cmd)
+	cmd.Flags().StringVar(&f.variables, "efivars", "", "read firmware key lists from `DIR` instead of the machine's: efivarfs, a copy, or db.esl, dbx.auth, …")
+}
+
+// addRules adds all but --efivars, which means more to some verbs.
+func (f *judgeFlags) addRules(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringArrayVar(&f.certs, "cert", nil, "accept what this certificate or CA in `FILE` signed (PEM or DER; repeatable)")
 	fs.StringArrayVar(&f.keyrings, "keyring", nil, "accept what keys in `DIR` signed (repeatable)")
 	fs.StringVar(&f.policy, "policy", "", "`MODE`: enforce, warn, off, or firmware: what this machine's firmware and shim would say (default by the machine's state)")
 	fs.StringVar(&f.file, "policy-file", "", "read rules from `FILE` instead of /etc/peel/policy.toml")
-	fs.StringVar(&f.variables, "efivars", "", "read firmware key lists from `DIR` instead of the machine's: efivarfs, a copy, or db.esl, dbx.auth, …")
 	fs.StringVar(&f.sbat, "sbat-level", "", "take the SBAT revocation level from `FILE`")
 }
 

@@ -3,22 +3,26 @@
 package main
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel/build"
 	"github.com/peelboot/peel/build/keyset"
+	"github.com/peelboot/peel/build/sign/tpmkey"
+	"github.com/peelboot/peel/measure/tpm"
 	"github.com/peelboot/peel/trust/esl"
 )
 
 func (a *app) keygenCommand() *cobra.Command {
-	var dir, name, typ, owner, single string
+	var dir, name, typ, owner, single, device, parent string
 	var days int
 	cmd := &cobra.Command{
 		Use:   "keygen -o DIR",
@@ -27,11 +31,16 @@ func (a *app) keygenCommand() *cobra.Command {
 encrypted), the certificate (.pem, .der), the signature list (.esl) and the signed update that enrols it (.auth).
 PK-delete.auth returns a machine to setup mode. --single NAME makes one code-signing key, NAME.key and NAME.pem.
 
+With --tpm the keys are made inside this machine's TPM 2.0 and can never leave it: a .key file is then one that only
+this TPM can open, in the format of OpenSSL's tpm2 provider. Nothing is stored in the TPM; when it is cleared, the
+keys are lost. --pin-source gives the keys a password.
+
 No file that exists is replaced.`,
-		Example: "  peel keygen -o keys --name \"My site\"\n  peel sign linux.efi --key keys/db.key --cert keys/db.pem -o linux.signed.efi",
+		Example: "  peel keygen -o keys --name \"My site\"\n  peel sign linux.efi --key keys/db.key --cert keys/db.pem -o linux.signed.efi\n" +
+			"  peel keygen -o keys --single site --tpm --pin-source /run/password",
 		GroupID: "make",
 		Args:    cobra.NoArgs,
-		RunE: func(_ *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
 				return usagef("keygen: -o DIR is missing")
 			}
@@ -51,6 +60,14 @@ No file that exists is replaced.`,
 				if o.Owner, err = esl.ParseGUID(owner); err != nil {
 					return usagef("--owner: %w", err)
 				}
+			}
+			switch {
+			case device != "":
+				if o.NewSigner, err = tpmKeys(cmd, parent); err != nil {
+					return err
+				}
+			case parent != "" || flagValue(cmd, flagPIN) != "":
+				return usagef("keygen: --tpm-parent and --pin-source are for keys in a TPM, --tpm")
 			}
 			var files []keyset.File
 			if single != "" {
@@ -77,8 +94,29 @@ No file that exists is replaced.`,
 	fl.StringVar(&typ, "type", "rsa2048", "`TYPE` of key: rsa2048, rsa3072, rsa4096, ecdsa256 or ecdsa384; firmware is sure to take rsa2048 alone")
 	fl.StringVar(&owner, "owner", "", "`GUID` of the owner in signature lists (default: made out of the platform key)")
 	fl.StringVar(&single, "single", "", "make one code-signing key with this `NAME`")
+	fl.StringVar(&device, flagTPM, "", "make the keys in the TPM at `DEVICE` or socket (alone: "+tpm.Device+")")
+	fl.Lookup(flagTPM).NoOptDefVal = tpm.Device
+	fl.StringVar(&parent, "tpm-parent", "", "the keys stand below the persistent storage key with this `HANDLE` (default: below the owner hierarchy)")
+	fl.String(flagPIN, "", "keys in a TPM get the password in this `FILE`, or in env:NAME")
 	fl.IntVar(&days, "days", 3650, "the certificates are valid for `N` days")
 	return cmd
+}
+
+// tpmKeys returns what makes keys in the TPM.
+func tpmKeys(cmd *cobra.Command, parent string) (func(typ string) (crypto.Signer, error), error) {
+	o, err := tpmOptions(cmd)
+	if err != nil {
+		return nil, err
+	}
+	var handle uint64
+	if parent != "" {
+		if handle, err = strconv.ParseUint(parent, 0, 32); err != nil {
+			return nil, usagef("--tpm-parent %q, want the number of a persistent key, such as 0x%x", parent, tpmkey.StorageRootKey)
+		}
+	}
+	return func(typ string) (crypto.Signer, error) {
+		return tpmkey.Create(tpmkey.CreateOptions{Options: o, Type: typ, Parent: uint32(handle)})
+	}, nil
 }
 
 func singleKey(name string, o keyset.Options) ([]keyset.File, error) {

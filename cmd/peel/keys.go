@@ -13,20 +13,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel/build"
-	"github.com/peelboot/peel/build/sign"
 )
 
 // signFlags are the flags of verbs that sign.
 type signFlags struct {
+	cmd             *cobra.Command
 	key, cert, hash string
 	stamp           bool
 }
 
 func (f *signFlags) add(cmd *cobra.Command, what string) {
+	f.cmd = cmd
 	fs := cmd.Flags()
-	fs.StringVar(&f.key, "key", "", "sign "+what+" with the private key in `FILE` (PEM or DER, not encrypted)")
+	fs.StringVar(&f.key, "key", "", "sign "+what+" with this private `KEY`: a file (PEM or DER, not encrypted, or a TPM's), pkcs11:… or tpm:HANDLE")
 	fs.StringVar(&f.cert, "cert", "", "the key's certificate in `FILE` (PEM or DER), those of its issuers after it")
 	fs.StringVar(&f.hash, "hash", "sha256", "use this `HASH`: sha256, sha384 or sha512")
+	sourceFlags(fs)
 	fs.BoolVar(&f.stamp, "signing-time", false, "put the time of SOURCE_DATE_EPOCH into the signature")
 }
 
@@ -35,13 +37,13 @@ func (f *signFlags) signature() (s build.Signature, ok bool, err error) {
 	if f.key == "" && f.cert == "" {
 		return s, false, nil
 	}
-	if f.key == "" || f.cert == "" {
+	if f.key == "" || f.cert == "" && !isOutside(f.cmd, f.key) {
 		return s, false, usagef("--key and --cert belong together")
 	}
 	if s.Options.Hash, err = hashByName(f.hash); err != nil {
 		return s, false, err
 	}
-	if s.Key, err = readPair(f.key, f.cert); err != nil {
+	if s.Key, err = openPair(f.cmd, f.key, f.cert); err != nil {
 		return s, false, err
 	}
 	if f.stamp {
@@ -76,22 +78,6 @@ func hashByName(name string) (crypto.Hash, error) {
 		return crypto.SHA512, nil
 	}
 	return 0, usagef("--hash %q, want sha256, sha384 or sha512", name)
-}
-
-func readPair(key, cert string) (sign.Key, error) {
-	kb, err := readLimited(key, sign.MaxKeyFile)
-	if err != nil {
-		return sign.Key{}, err
-	}
-	cb, err := readLimited(cert, sign.MaxKeyFile)
-	if err != nil {
-		return sign.Key{}, err
-	}
-	k, err := sign.ParsePair(kb, cb)
-	if err != nil {
-		return sign.Key{}, fmt.Errorf("%s, %s: %w", key, cert, err)
-	}
-	return k, nil
 }
 
 // readLimited reads a small file.

@@ -38,6 +38,7 @@ type loadFlags struct {
 	measure kexecMeasure
 	via     string
 	trace   bool
+	mirror  bool
 
 	parts  []*peel.Part
 	nearby *peel.Nearby
@@ -110,14 +111,15 @@ signature in the same way; those that may not be used are left out and named.`,
 				return err
 			}
 			if run {
-				if !f.measure.off() {
-					return usagef("--measure goes with --via parse only")
-				}
 				return f.loadRun(a, cmd, args[0], o, dry)
 			}
 			return f.prepare(a, cmd, args[0], func(m *machine.Machine, b *peel.Boot) error {
 				if dry {
-					l, err := b.Choose(m, o)
+					seen, guess := peel.Preview(m)
+					l, err := b.Choose(seen, o)
+					if l != nil && l.Plan != nil {
+						l.Plan.Preview = guess
+					}
 					return a.printLoad(b, l, dry, err)
 				}
 				l, err := b.Load(&kexec.Client{Machine: m, Log: a.logger()}, o)
@@ -134,6 +136,7 @@ signature in the same way; those that may not be used are left out and named.`,
 	a.jsonFlag(cmd)
 	f.add(cmd)
 	f.measure.add(cmd)
+	cmd.Flags().BoolVar(&f.mirror, "mirror-variables", false, "with --via run, once the kernel is loaded write the EFI variables that the stub has set to this machine's firmware")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "do everything but the system call, and say what would be loaded")
 	return cmd
 }
@@ -294,6 +297,9 @@ func writeLoad(w io.Writer, b *peel.Boot, l loaded) {
 	}
 	line("cmdline", "%s", oneLine(l.Cmdline))
 	if l.DryRun {
+		if l.Plan != nil && l.Plan.Preview != "" {
+			line("preview", "addresses are not those of a load: %s", oneLine(l.Plan.Preview))
+		}
 		if l.Problem != "" {
 			line("dry run", "nothing is loaded; this machine cannot load it")
 			line("problem", "%s", oneLine(l.Problem))

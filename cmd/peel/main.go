@@ -53,7 +53,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	cmd.SetIn(in)
 	cmd.SetOut(out)
 	cmd.SetErr(errw)
+	ctx, end := withEnds(ctx)
 	err := cmd.ExecuteContext(ctx)
+	if e := end(); err == nil {
+		err = e
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -106,7 +110,7 @@ func exitCode(err error) int {
 	case errors.Is(err, trust.ErrRefused):
 		return exitRefused
 	case errors.Is(err, kexec.ErrUnsupported), errors.Is(err, kexec.ErrNotPermitted), errors.Is(err, peel.ErrArch),
-		errors.Is(err, efi.ErrUnsupported):
+		errors.Is(err, efi.ErrUnsupported), errors.Is(err, efi.ErrMachine):
 		return exitCannot
 	}
 	return exitFailed

@@ -238,7 +238,7 @@ func TestRunRoute(t *testing.T) {
 	run("load", "--dry-run", "--cert", im.other).want(t, "run refused", exitRefused, "no list vouches for")
 	run("load", "--dry-run", "--cert", im.cert, "--append", "init=/bin/sh").want(t, "run with an addition", exitRefused, "--append")
 	run("plan", "--policy", "warn", "--append", "debug").want(t, "run with an addition, warn", 0, `command line: "quiet root=LABEL=x debug"`, "kernel at")
-	run("load", "--crash").want(t, "run --crash", exitUsage)
-	run("try").want(t, "try --via run", exitUsage)
+	run("load", "--dry-run", "--crash", "--policy", "warn").want(t, "run --crash on a machine that tells too little", exitDone, "cannot load it", "crash_notes")
+	run("try", "--policy", "warn", "--qemu", "/none").want(t, "try --via run", exitFailed, "/none")
 	call(t, "load", im.uki, "--via", "walk").want(t, "--via walk", exitUsage)
 }

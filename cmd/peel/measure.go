@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -47,6 +48,8 @@ type measureFlags struct {
 	device   string
 	write    string
 	format   string
+
+	run runFlags
 }
 
 func (a *app) measureCommand() *cobra.Command {
@@ -63,17 +66,23 @@ With --log or --running, show an event log and the registers that it explains. -
 TPM: that of the running system, or the one that peel handed over from the kernel before a measured kexec
 ('peel load --measure'). --compare tells where a log and the prediction for IMAGE part.
 
+With --via run the image's own EFI stub runs in a process and measures itself, into registers and a log of
+software: then the prediction is exactly what stub and kernel do, also where peel does not know the stub. As it
+runs code of the image, the image is verified first, by the same rules as for load (--policy, --cert …).
+'--via run --compare parse' tells where the two predictions part.
+
 --sign writes signed policies for PCR 11 as 'systemd-measure sign' does; --policy-digest writes the policies
 alone, over the registers of --pcr.`,
 		Example: `  peel measure linux.efi --here --explain
   peel measure linux.efi --sign --private-key pcr.pem > pcrsig.json
   peel measure --running
   peel measure linux.efi --compare running --here
+  peel measure linux.efi --via run --cert db.pem --explain
   peel measure --verify                        # after a measured kexec`,
 		GroupID: "look",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.run(a, cmd, args)
+			return f.do(a, cmd, args)
 		},
 	}
 	a.jsonFlag(cmd)
@@ -93,20 +102,22 @@ alone, over the registers of --pcr.`,
 	fs.StringVar(&f.volume, "esp", "", "the image's volume is mounted at `DIR` (default: above the directory EFI it lies in)")
 	fs.BoolVar(&f.sign, "sign", false, "write signed policies for PCR 11 and the phases as JSON, the contents of .pcrsig")
 	fs.BoolVar(&f.policy, "policy-digest", false, "write policy digests as JSON")
-	fs.StringVar(&f.key, "private-key", "", "sign with the RSA key in `FILE` (PEM)")
+	fs.StringVar(&f.key, "private-key", "", "sign with this RSA `KEY`: a file, pkcs11:… or tpm:HANDLE")
 	fs.StringVar(&f.appendTo, "append", "", "add to the signatures in `FILE`")
 	fs.StringVar(&f.log, "log", "", "read the event log in `FILE`: the firmware's, CEL in JSON or CBOR, or IMA's list")
 	fs.BoolVar(&f.running, "running", false, "read the event log of the running system")
 	fs.BoolVar(&f.verify, "verify", false, "compare the log's replay with the TPM")
-	fs.StringVar(&f.compare, "compare", "", "tell where the log in `FILE` ('running' for this system's) parts from the prediction")
+	fs.StringVar(&f.compare, "compare", "", "tell where the log in `FILE` ('running' for this system's, with --via run 'parse' for what peel computes) parts from the prediction")
 	fs.StringVar(&f.ima, "ima", "", "add the list of IMA measurements in `FILE` to the log")
 	fs.StringVar(&f.device, "tpm", "", "TPM `DEVICE` or socket (default "+tpm.Device+")")
 	fs.StringVar(&f.write, "write", "", "write the events as a log to `FILE`")
 	fs.StringVar(&f.format, "format", "tcg2", "`FORMAT` of --write: tcg2, cel-json or cel-cbor")
+	f.run.add(cmd)
+	sourceFlags(fs)
 	return cmd
 }
 
-func (f *measureFlags) run(a *app, cmd *cobra.Command, args []string) error {
+func (f *measureFlags) do(a *app, cmd *cobra.Command, args []string) error {
 	banks, err := f.hashes()
 	if err != nil {
 		return err
@@ -117,7 +128,13 @@ func (f *measureFlags) run(a *app, cmd *cobra.Command, args []string) error {
 		}
 	}
 	logged := f.log != "" || f.running
+	runs, err := f.runs()
+	if err != nil {
+		return err
+	}
 	switch {
+	case runs && len(args) == 0:
+		return usagef("--via run needs IMAGE")
 	case len(args) == 1 && logged:
 		return usagef("either IMAGE or a log; --compare takes both")
 	case len(args) == 0 && (f.compare != "" || f.sign):
@@ -129,7 +146,7 @@ func (f *measureFlags) run(a *app, cmd *cobra.Command, args []string) error {
 	case f.secureBoot != "" && f.secureBoot != "on" && f.secureBoot != "off":
 		return usagef("--secure-boot %q, want on or off", f.secureBoot)
 	case len(args) == 1:
-		return f.image(a, args[0], banks)
+		return f.image(a, cmd, args[0], banks)
 	case f.verify:
 		return f.check(a)
 	case logged:
@@ -237,23 +254,43 @@ type phaseCase struct {
 	Values map[string][]measure.PhaseValue `json:"values"`
 }
 
-func (f *measureFlags) image(a *app, path string, banks []eventlog.Hash) error {
+// predict computes from the file.
+func (f *measureFlags) predict(a *app, path string, o measure.Options) (*measure.Prediction, error) {
+	im, err := peel.Open(path, peel.Options{Logger: a.logger()})
+	if err != nil {
+		return nil, err
+	}
+	defer im.Close()
+	return measure.Predict(im.Name(), im.Bytes(), o)
+}
+
+func (f *measureFlags) image(a *app, cmd *cobra.Command, path string, banks []eventlog.Hash) error {
 	o, err := f.gather(a, path, banks)
 	if err != nil {
 		return err
 	}
-	im, err := peel.Open(path, peel.Options{Logger: a.logger()})
+	if f.run.cc != "" {
+		return f.confidential(a, cmd, path, o)
+	}
+	var p *measure.Prediction
+	if f.run.via == "run" {
+		p, err = f.predictRun(a, cmd, path, o)
+	} else {
+		p, err = f.predict(a, path, o)
+	}
 	if err != nil {
 		return err
 	}
-	defer im.Close()
-	p, err := measure.Predict(im.Name(), im.Bytes(), o)
-	if err != nil {
-		return err
+	if f.run.via == "run" && f.compare == "parse" {
+		parsed, err := f.predict(a, path, o)
+		if err != nil {
+			return err
+		}
+		return f.parted(a, parsed, p.Cases[0].Log(banks))
 	}
 	switch {
 	case f.sign || f.policy:
-		return f.policies(a, p, banks)
+		return f.policies(a, cmd, p, banks)
 	case f.compare != "":
 		return f.part(a, p)
 	case f.write != "":
@@ -373,7 +410,7 @@ func (f *measureFlags) printEvents(a *app, list []eventlog.Event, banks []eventl
 	}
 }
 
-func (f *measureFlags) policies(a *app, p *measure.Prediction, banks []eventlog.Hash) error {
+func (f *measureFlags) policies(a *app, cmd *cobra.Command, p *measure.Prediction, banks []eventlog.Hash) error {
 	out := measure.PolicySignatures{}
 	if f.appendTo != "" {
 		b, err := readFile(f.appendTo, 16<<20)
@@ -388,19 +425,18 @@ func (f *measureFlags) policies(a *app, p *measure.Prediction, banks []eventlog.
 	if len(phases) == 0 {
 		phases = measure.DefaultPhases()
 	}
+	var key crypto.Signer
+	if f.sign {
+		var err error
+		if key, _, err = openSigner(cmd, f.key); err != nil {
+			return err
+		}
+	}
 	for i := range p.Cases {
 		c := &p.Cases[i]
 		var more measure.PolicySignatures
 		switch {
 		case f.sign:
-			pem, err := readFile(f.key, 1<<20)
-			if err != nil {
-				return err
-			}
-			key, err := measure.ParseKey(pem)
-			if err != nil {
-				return fmt.Errorf("%s: %w", f.key, err)
-			}
 			values, err := c.Phases(banks, phases)
 			if err != nil {
 				return err

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peelboot/peel"
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/image/uki"
+	"github.com/peelboot/peel/machine"
 	"github.com/peelboot/peel/measure"
 	"github.com/peelboot/peel/measure/eventlog"
 	"github.com/peelboot/peel/measure/tpm"
@@ -55,28 +57,71 @@ func (f *kexecMeasure) off() bool {
 
 // plan computes what is to be measured and adds the log to the RAM disk.
 func (f *kexecMeasure) plan(a *app, im *peel.Image, profile string, crash bool, b *peel.Boot) error {
-	mode := measure.Mode(f.mode)
 	if f.off() {
 		return nil
-	}
-	switch mode {
-	case measure.ModeLog, measure.ModeExtend:
-	default:
-		return usagef("--measure %q, want off, log or extend", f.mode)
-	}
-	if crash {
-		return usagef("--measure and --crash exclude each other: nobody can extend a TPM in a panic")
 	}
 	n, err := measuredProfile(im, profile)
 	if err != nil {
 		return err
 	}
-	o := measure.KexecOptions{Mode: mode, Banks: eventlog.Banks(), PCRs: measure.KexecPCRs()}
+	o, err := f.options(a, crash)
+	if err != nil {
+		return err
+	}
+	k, err := measure.PlanKexec(im.Name(), im.Bytes(), n, b.Payload, *o)
+	if err != nil {
+		return err
+	}
+	archive, err := f.keep(k, o)
+	if err != nil {
+		return err
+	}
+	return b.AppendRAMDisk(archive)
+}
+
+// planRun does what plan does for the run route: what is measured is what the
+// stub has measured itself.
+func (f *kexecMeasure) planRun(c *peel.Captured, m *machine.Machine, o *measure.KexecOptions) error {
+	if f.off() {
+		return nil
+	}
+	if o.Mode == measure.ModeExtend && !c.Vouched() && !slices.Contains(o.PCRs, measure.PCRBootLoader) {
+		return usagef("--measure extend: nothing vouches for the image, and what its stub measures is only what it says of itself; " +
+			"add PCR 4, into which peel measures the image (--measure-pcr 4,9,11,12,13)")
+	}
+	k, err := measure.PlanKexecRun(c.Measured(m), *o)
+	if err != nil {
+		return err
+	}
+	archive, err := f.keep(k, o)
+	if err != nil {
+		return err
+	}
+	c.AppendRAMDisk(archive)
+	return nil
+}
+
+// options says what is to be measured into which registers, and what those
+// hold now; nil when nothing is.
+func (f *kexecMeasure) options(a *app, crash bool) (*measure.KexecOptions, error) {
+	if f.off() {
+		return nil, nil
+	}
+	mode := measure.Mode(f.mode)
+	switch mode {
+	case measure.ModeLog, measure.ModeExtend:
+	default:
+		return nil, usagef("--measure %q, want off, log or extend", f.mode)
+	}
+	if crash {
+		return nil, usagef("--measure and --crash exclude each other: nobody can extend a TPM in a panic")
+	}
+	o := &measure.KexecOptions{Mode: mode, Banks: eventlog.Banks(), PCRs: measure.KexecPCRs()}
 	if len(f.pcrs) > 0 {
 		o.PCRs = nil
 		for _, p := range f.pcrs {
 			if p < 0 || p > 23 {
-				return usagef("--measure-pcr %d, want 0 to 23", p)
+				return nil, usagef("--measure-pcr %d, want 0 to 23", p)
 			}
 			o.PCRs = append(o.PCRs, uint32(p))
 		}
@@ -86,34 +131,34 @@ func (f *kexecMeasure) plan(a *app, im *peel.Image, profile string, crash bool, 
 	case err == nil:
 		defer t.Close()
 		if o.Banks, err = t.Banks(); err != nil {
-			return err
+			return nil, err
 		}
 		if o.Before, err = t.Read(o.Banks, o.PCRs); err != nil {
-			return err
+			return nil, err
 		}
 	case mode == measure.ModeExtend:
-		return fmt.Errorf("--measure extend: %w", err)
+		return nil, fmt.Errorf("--measure extend: %w", err)
 	}
-	if o.History, err = a.history(); err != nil {
-		return err
-	}
-	k, err := measure.PlanKexec(im.Name(), im.Bytes(), n, b.Payload, o)
-	if err != nil {
-		return err
-	}
+	o.History, err = a.history()
+	return o, err
+}
+
+// keep remembers what exec is to extend, and returns the archive with the log
+// for the next kernel.
+func (f *kexecMeasure) keep(k *measure.Kexec, o *measure.KexecOptions) (image.Part, error) {
 	archive, err := k.Handover()
 	if err != nil {
-		return err
+		return image.Part{}, err
 	}
-	if mode == measure.ModeExtend {
+	if o.Mode == measure.ModeExtend {
 		l := eventlog.Log{Banks: o.Banks, Events: k.Extends}
 		p := &pending{Device: f.device, PCRs: o.PCRs, Before: o.Before}
 		if p.Log, err = l.WriteTCG(); err != nil {
-			return err
+			return image.Part{}, err
 		}
 		f.pending = p
 	}
-	return b.AppendRAMDisk(image.Part{Name: ".extra/peel", Data: archive, Origin: "peel's event log"})
+	return image.Part{Name: ".extra/peel", Data: archive, Origin: "peel's event log"}, nil
 }
 
 // measuredProfile finds the profile of a UKI; it is 0 for everything else.

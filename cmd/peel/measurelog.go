@@ -27,6 +27,11 @@ func (f *measureFlags) part(a *app, p *measure.Prediction) error {
 	if err != nil {
 		return err
 	}
+	return f.parted(a, p, l)
+}
+
+// parted tells where a log parts from a prediction.
+func (f *measureFlags) parted(a *app, p *measure.Prediction, l *eventlog.Log) error {
 	var pcrs []uint32
 	for _, p := range f.pcrs {
 		pcrs = append(pcrs, uint32(p))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peelboot/peel"
 	"github.com/peelboot/peel/boot"
+	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/machine"
 )
 
@@ -21,6 +22,9 @@ func (a *app) planCommand() *cobra.Command {
 'peel doctor --record' recorded (--root DIR): which segment goes where, where the kernel is entered, and
 what it finds there: memory map, boot parameters, device tree, EFI. Nothing is loaded.
 
+Only root is told which memory is free. To others an x86 kernel still tells the firmware's memory map: the plan
+is then a preview that shows the layout, at addresses that may not be those of a load.
+
 docs/plan-json.md has the fields that --json prints.`,
 		Example: "  peel plan linux.efi\n  peel plan vmlinuz.efi --root recorded/ --json",
 		GroupID: "boot",
@@ -30,9 +34,13 @@ docs/plan-json.md has the fields that --json prints.`,
 			if err != nil {
 				return err
 			}
+			var guess string
 			show := func(p *boot.Plan, err error) error {
 				if err != nil {
 					return err
+				}
+				if p.Preview = guess; guess != "" {
+					fmt.Fprintf(a.err, "peel: warning: a preview: %s\n", oneLine(guess))
 				}
 				if a.json {
 					return printJSON(a.out, p)
@@ -45,11 +53,14 @@ docs/plan-json.md has the fields that --json prints.`,
 				return err
 			}
 			if run {
-				return f.run(a, cmd, args[0], func(m *machine.Machine, c *peel.Captured) error {
+				return f.run(a, cmd, args[0], preview(&guess), func(m *machine.Machine, c *peel.Captured) error {
 					return show(c.Plan(m, o.Plan))
 				})
 			}
 			return f.prepare(a, cmd, args[0], func(m *machine.Machine, b *peel.Boot) error {
+				if m, err = preview(&guess)(m); err != nil {
+					return err
+				}
 				return show(b.Plan(m, o.Plan))
 			})
 		},
@@ -57,4 +68,16 @@ docs/plan-json.md has the fields that --json prints.`,
 	a.jsonFlag(cmd)
 	f.add(cmd)
 	return cmd
+}
+
+// preview takes a machine for one to look at, and says what was guessed.
+func preview(why *string) func(*machine.Machine) (*machine.Machine, error) {
+	return func(m *machine.Machine) (*machine.Machine, error) {
+		m, *why = peel.Preview(m)
+		if !m.Memory.Usable.Known() {
+			return nil, fmt.Errorf("%w: which memory is free: %s (root is told, or a machine that root has recorded: --root DIR)",
+				kexec.ErrNotPermitted, m.Memory.Usable.Why)
+		}
+		return m, nil
+	}
 }

@@ -40,10 +40,15 @@ func (a *app) signCommand() *cobra.Command {
   ima       an IMA signature of its own, FILE.sig
 
 The default is pe for a PE image and detached for others. --inner signs the kernel inside a unified kernel image or
-zboot image first, with the same key; --strip takes signatures off. RSA and ECDSA keys are taken from files; the
-library signs with any crypto.Signer.`,
+zboot image first, with the same key; --strip takes signatures off.
+
+The KEY, RSA or ECDSA, is in a file; in a TPM, as a file that only the TPM can open ('peel keygen --tpm' and openssl
+with the tpm2 provider make such) or as tpm:HANDLE; in a token or hardware module, as a pkcs11: URI (RFC 7512), for
+which the program peel-pkcs11 is needed; or with any program that --signer names.`,
 		Example: `  peel sign linux.efi --key db.key --cert db.pem -o linux.signed.efi
   peel sign initrd --key db.key --cert db.pem            # makes initrd.p7s
+  peel sign linux.efi --key 'pkcs11:token=site;object=db' --pin-source /run/pin -o linux.signed.efi
+  peel sign linux.efi --key tpm:0x81010001 --cert db.pem -o linux.signed.efi
   peel sign linux.efi --strip -o bare.efi`,
 		GroupID: "make",
 		Args:    cobra.ExactArgs(1),

@@ -16,9 +16,15 @@ import (
 // ErrSyntax means that a text is no id.
 var ErrSyntax = errors.New("not a hardware id")
 
-// Count is the number of ids that Microsoft specifies, HardwareID-0 to -14
-// ("Specifying Hardware IDs for a Computer", Windows drivers documentation).
-const Count = 15
+const (
+	// Standard is the number of ids that Microsoft specifies, HardwareID-0 to
+	// -14 ("Specifying Hardware IDs for a Computer", Windows drivers
+	// documentation).
+	Standard = 15
+	// Count adds those that systemd made up (258, chid-fundamental.c), which
+	// tell machines apart by their panels.
+	Count = 18
+)
 
 // ID is a computer hardware id in the byte order of EFI_GUID: the first three
 // fields little endian. The zero value is no id.
@@ -69,6 +75,7 @@ const (
 	biosMajor
 	biosMinor
 	enclosure
+	panel
 	fields
 )
 
@@ -90,21 +97,27 @@ func recipes() [Count][]field {
 		12: {manufacturer, enclosure},
 		13: {manufacturer, boardVendor, board},
 		14: {manufacturer},
+
+		Standard + 0: {manufacturer, family, product, panel},
+		Standard + 1: {manufacturer, family, panel},
+		Standard + 2: {manufacturer, sku, panel},
 	}
 }
 
 // order is the order in which systemd's stub looks for a match, from the most
 // to the least specific. It leaves out those with firmware versions, which
-// change, and those too general. Its own ids with the panel's EDID before
-// these have no standard and are not computed here.
-func order() [9]int { return [9]int{3, 6, 8, 10, 4, 5, 7, 9, 11} }
+// change, and those too general.
+func order() [12]int {
+	return [12]int{Standard + 2, Standard + 1, Standard + 0, 3, 6, 8, 10, 4, 5, 7, 9, 11}
+}
 
 // Compute returns the ids of a machine by their numbers. smbios maps the file
-// names of /sys/class/dmi/id to their contents. An id that needs a string the
-// machine does not have is the zero ID; a string that is there and empty
-// counts as such.
-func Compute(smbios map[string]string) [Count]ID {
+// names of /sys/class/dmi/id to their contents, panelID is that of PanelID or
+// empty. An id that needs a string the machine does not have is the zero ID; a
+// string of SMBIOS that is there and empty counts as such.
+func Compute(smbios map[string]string, panelID string) [Count]ID {
 	have, ok := read(smbios)
+	have[panel], ok[panel] = panelID, panelID != ""
 	var ids [Count]ID
 	for n, recipe := range recipes() {
 		var parts []string
@@ -124,8 +137,8 @@ func Compute(smbios map[string]string) [Count]ID {
 
 // ForMatching returns the ids that the machine has of those that systemd's
 // stub compares with .hwids, the most specific first.
-func ForMatching(smbios map[string]string) [][16]byte {
-	ids := Compute(smbios)
+func ForMatching(smbios map[string]string, panelID string) [][16]byte {
+	ids := Compute(smbios, panelID)
 	var list [][16]byte
 	for _, n := range order() {
 		if ids[n] != (ID{}) {

@@ -13,7 +13,7 @@ func TestCompute(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		smbios map[string]string
-		want   [Count]string
+		want   [Standard]string
 	}{
 		{
 			name: "laptop",
@@ -22,7 +22,7 @@ func TestCompute(t *testing.T) {
 				"product_family": "IdeaPad 5 2-in-1 14Q8X9", "product_name": "83GH", "chassis_type": "31",
 				"product_sku": "LENOVO_MT_83GH_BU_idea_FM_IdeaPad 5 2-in-1 14Q8X9", "board_vendor": "LENOVO", "board_name": "LNVNB161216",
 			},
-			want: [Count]string{
+			want: [Standard]string{
 				"db0cb253-2dc7-5164-8ce7-6ed312c1dd9b", "72fe9329-cc32-5032-8714-d7ec08a9d441", "aa4cb99b-c4ff-56a4-8b63-ab59db887972",
 				"d622845f-0305-5b33-b081-b7519488ed65", "9b723570-d493-5541-ae58-49087512f816", "eb458c6d-45b2-5299-95b7-87723235240e",
 				"920bf110-b027-51fc-97e5-bb9b46e78c75", "9276913a-a9da-5237-b4e8-c8502197264a", "a8a28ecb-200f-59c6-8fe3-62fa670fb80d",
@@ -36,7 +36,7 @@ func TestCompute(t *testing.T) {
 				"bios_vendor": "Qualcomm Technologies, Inc.", "bios_version": "6.0.240718.BOOT.MXF.2.4-00515-HAMOA-1", "bios_release": "255.255",
 				"sys_vendor": "  Qualcomm ", "product_family": "SCP_HAMOA", "product_name": "CRD", "product_sku": " 0006",
 			},
-			want: [Count]string{
+			want: [Standard]string{
 				"e73870a5-90e8-528d-93fd-3da59f78df18", "2405af0b-d21d-5196-a228-4acffe7b3a10", "8fa88c58-23eb-5aea-9ea7-c4a98ded7352",
 				"", "7faef667-9eb2-53f4-9764-26fe0e92fbff", "b6d4eee8-30f3-564a-8246-e83935cf8dbb", "", "4bb05d50-6c4f-525d-a9ec-8924afd6edea",
 				"", "339fc6d2-e0f4-5226-9dd9-62c4dc41881d", "", "b36a40fa-4640-5b1b-8fa1-6dbde103c80d", "", "", "0d601876-0ac6-533e-8386-3a58203d8c33",
@@ -44,13 +44,17 @@ func TestCompute(t *testing.T) {
 		},
 		{name: "nothing known"},
 	} {
-		for n, id := range Compute(c.smbios) {
+		for n, id := range Compute(c.smbios, "") {
 			got := id.String()
 			if id == (ID{}) {
 				got = ""
 			}
-			if got != c.want[n] {
-				t.Errorf("%s: HardwareID-%d = %s, want %s", c.name, n, got, c.want[n])
+			want := ""
+			if n < Standard {
+				want = c.want[n]
+			}
+			if got != want {
+				t.Errorf("%s: HardwareID-%d = %s, want %s", c.name, n, got, want)
 			}
 			if got == "" {
 				continue
@@ -65,9 +69,9 @@ func TestCompute(t *testing.T) {
 // The most specific first, as far as the machine has them.
 func TestForMatching(t *testing.T) {
 	smbios := map[string]string{"sys_vendor": "QEMU", "product_family": "", "product_name": "QEMU Virtual Machine"}
-	ids := Compute(smbios)
-	got := ForMatching(smbios)
-	want := []int{5, 9, 11}
+	ids := Compute(smbios, "AUO1234")
+	got := ForMatching(smbios, "AUO1234")
+	want := []int{Standard + 1, Standard, 5, 9, 11}
 	if len(got) != len(want) {
 		t.Fatalf("ForMatching() = %d ids, want %d", len(got), len(want))
 	}
@@ -95,6 +99,6 @@ func FuzzParse(f *testing.F) {
 		if err == nil && !strings.EqualFold(strings.Trim(s, "{}"), id.String()) {
 			t.Errorf("Parse(%q) = %s", s, id)
 		}
-		Compute(map[string]string{"sys_vendor": s, "bios_release": s, "chassis_type": s})
+		Compute(map[string]string{"sys_vendor": s, "bios_release": s, "chassis_type": s}, s)
 	})
 }

@@ -24,8 +24,8 @@ var (
 // Input is the contents of a file as bytes: on Linux a mapping, so that its
 // size costs address space and no memory.
 type Input struct {
-	data  []byte
-	unmap func() error
+	data          []byte
+	unmap, forget func() error
 }
 
 // Open maps the file at path, of at most limit bytes. Pipes and the like are
@@ -67,10 +67,19 @@ func Open(path string, limit int64) (*Input, error) {
 // Bytes returns the contents, which must not be used after Close.
 func (in *Input) Bytes() []byte { return in.data }
 
+// Forget gives memory back that holds contents; reading Bytes brings them back
+// from the file.
+func (in *Input) Forget() error {
+	if in.forget == nil {
+		return nil
+	}
+	return in.forget()
+}
+
 // Close gives the contents back.
 func (in *Input) Close() error {
 	f := in.unmap
-	in.data, in.unmap = nil, nil
+	in.data, in.unmap, in.forget = nil, nil, nil
 	if f == nil {
 		return nil
 	}

@@ -14,7 +14,7 @@ func mapInput(f *os.File, size int) (*Input, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Input{data: b, unmap: func() error { return unix.Unmap(b) }}, nil
+	return &Input{data: b, unmap: func() error { return unix.Unmap(b) }, forget: func() error { return unix.Forget(b) }}, nil
 }
 
 // isFault reports whether err is how a system call says that it could not
