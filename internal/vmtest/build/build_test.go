@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package build boots what package build makes, under real firmware.
 package build
 
 import (
@@ -106,23 +105,29 @@ func TestSecureBoot(t *testing.T) {
 				"changed": testkit.WriteFile(t, "changed.efi", changed),
 			} {
 				c.Kernel = image
-				m := vmkit.Start(t, c)
-				if _, err := m.Expect(context.Background(), regexp.MustCompile(`(?i)access denied|security violation|BdsDxe: No bootable option|Linux version|\{"Boot"`), vmkit.Timeout); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-				out := m.Console()
-				if regexp.MustCompile(`Linux version|EFI stub|"boot"`).MatchString(out) {
-					t.Errorf("%s image started:\n%s", name, out)
-				}
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
+				refused(t, c, name)
 			}
 		})
 	}
 }
 
-// plainImage returns the arm64 kernel of the zboot image in testdata.
+// refused boots an image that firmware must not start.
+func refused(t *testing.T, c vm.Config, name string) {
+	t.Helper()
+	m := vmkit.Start(t, c)
+	if _, err := m.Expect(context.Background(), regexp.MustCompile(`(?i)access denied|security violation|BdsDxe: No bootable option|Linux version|\{"Boot"`), vmkit.Timeout); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	out := m.Console()
+	if regexp.MustCompile(`Linux version|EFI stub|"boot"`).MatchString(out) {
+		t.Errorf("%s image started:\n%s", name, out)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// zbootSource returns the zboot image in testdata and the arm64 kernel in it.
 func zbootSource(t *testing.T) (zboot, kernel []byte) {
 	t.Helper()
 	zboot = testkit.ReadFile(t, filepath.Join(testkit.ModuleDir(t), "image/zboot/testdata/vmlinuz-arm64-6.12-gzip.efi"))
@@ -137,7 +142,7 @@ func zbootSource(t *testing.T) (zboot, kernel []byte) {
 	return zboot, kernel
 }
 
-// A zboot image that peel compressed and signed boots under AAVMF, with Secure
+// A zboot image that peel made and signed boots under AAVMF, with Secure
 // Boot and without, and by QEMU's own loader.
 func TestZboot(t *testing.T) {
 	const arch = image.ArchARM64
@@ -150,6 +155,8 @@ func TestZboot(t *testing.T) {
 	// What gzip makes of the kernel fits to the byte.
 	packed := testkit.Run(t, "", "gzip", "-9nc", testkit.WriteFile(t, "Image", kernel))
 	z := &build.Zboot{Kernel: build.Bytes(packed), From: build.Bytes(zb)}
+	// Packed by ourselves, with a signature more in it, and zeros behind it.
+	inner := &build.SignInner{Image: build.Bytes(zb), Sign: []build.Signature{db}}
 	initrd := filepath.Join(t.TempDir(), "initrd")
 	if err := os.WriteFile(initrd, vmkit.Initramfs(t, arch, guest.Script{Name: "zboot"}), 0o644); err != nil {
 		t.Fatal(err)
@@ -160,6 +167,7 @@ func TestZboot(t *testing.T) {
 		firmware *vm.Firmware
 	}{
 		{"AAVMF", write(t, z), vmkit.Firmware(t, arch, false)},
+		{"AAVMF inner signature", write(t, inner), vmkit.Firmware(t, arch, false)},
 		{"AAVMF Secure Boot", write(t, z, db), firmware(t, arch, s)},
 		{"QEMU -kernel", write(t, z), nil},
 	} {

@@ -18,8 +18,13 @@ const arm64 = image.ArchARM64
 // another kernel.
 func zbootOf(t *testing.T, kernel string) string {
 	t.Helper()
+	return zbootWith(t, testkit.Gzip(t, testkit.ReadFile(t, kernel)))
+}
+
+// zbootWith is zbootOf for a kernel that is compressed already; its method is told by its bytes, not by the header.
+func zbootWith(t *testing.T, packed []byte) string {
+	t.Helper()
 	b := testkit.ReadFile(t, "../../../image/zboot/testdata/vmlinuz-arm64-6.12-gzip.efi")
-	packed := testkit.Gzip(t, testkit.ReadFile(t, kernel))
 	at := len(b)
 	b = append(b, packed...)
 	if err := zboot.SetPayload(b, uint32(at), uint32(len(packed))); err != nil {

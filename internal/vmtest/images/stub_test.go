@@ -85,8 +85,9 @@ func archive(t *testing.T, name string) []byte {
 	return testkit.Initramfs(t, testkit.Plain("from/"+name, []byte(name)), testkit.Plain("from/last", []byte(name+"\n")))
 }
 
-// TestLikeItsStub: a UKI with two profiles, two addons of its own and one for all images, credentials and extensions
-// boots by peel exactly as by its own stub under UEFI: the same command line and the same files in the initial RAM disk.
+// TestLikeItsStub: a UKI with two profiles, two addons of its own and one for all images, credentials and extensions, on
+// a machine whose host has a word for the command line, boots by peel exactly as by its own stub under UEFI: the same command
+// line and the same files in the initial RAM disk.
 func TestLikeItsStub(t *testing.T) {
 	key := testkit.NewKey(t, "peel test")
 	look := guest.Script{Name: "booted", Steps: []guest.Step{
@@ -126,26 +127,33 @@ func TestLikeItsStub(t *testing.T) {
 		"EFI/BOOT/BOOTX64.EFI":       testkit.SystemdBoot(t, "amd64", "trixie"),
 	}
 
+	host := []string{"-smbios", "type=11,value=io.systemd.credential:x=y,value=io.systemd.stub.kernel-cmdline-extra= host word"}
+
 	// By its own stub, started by systemd-boot, started by firmware.
 	c := vmkit.Config(t, x86)
 	c.MemoryMiB = 1024
 	c.Firmware = vmkit.Firmware(t, x86, false)
 	c.Disks = []string{v.disk(t)}
+	c.Extra = host
 	stub := vmkit.Boot(t, c, "booted")
 
-	// By peel, where nothing boots without a signature.
+	// By peel, where nothing boots without a signature but what the host says, which cannot have one.
 	for _, name := range []string{extra + "a.cred", extra + "x.sysext.raw", extra + "y.confext.raw", "loader/credentials/g.cred", "loader/extensions/g.raw"} {
 		sig := filepath.Join(t.TempDir(), "p7s")
 		testkit.Run(t, "", "openssl", "cms", "-sign", "-binary", "-in", v[name], "-signer", key.CertPEM, "-inkey", key.KeyPEM, "-outform", "DER", "-out", sig, "-md", "sha256")
 		v[name+".p7s"] = sig
 	}
-	files := append(v.files(t, "esp"), vmkit.Peel(t, x86), testkit.Plain("cert.pem", testkit.ReadFile(t, key.CertPEM)))
+	files := append(v.files(t, "esp"), vmkit.Peel(t, x86), testkit.Plain("policy.toml", []byte("[outside]\ncmdline = \"allow\"\n")),
+		testkit.Plain("cert.pem", testkit.ReadFile(t, key.CertPEM)))
 	c = vmkit.Config(t, x86)
 	c.MemoryMiB = 1024
 	c.Kernel = testkit.Kernel(t, "amd64", "6.12")
 	c.Cmdline = vmkit.Cmdline(t, x86)
+	c.Extra = host
 	c.Initrd = testkit.WriteFile(t, "initrd", vmkit.Initramfs(t, x86, guest.Script{Name: "first", Steps: []guest.Step{
-		{Name: "load", Argv: []string{"/bin/peel", "load", "/esp/EFI/Linux/linux.efi", "--profile", "debug", "--cert", "/cert.pem", "--policy", "enforce"}},
+		{Name: "strict", Argv: []string{"/bin/peel", "load", "--dry-run", "/esp/EFI/Linux/linux.efi", "--profile", "debug", "--cert", "/cert.pem", "--policy", "enforce"}},
+		{Name: "load", Argv: []string{"/bin/peel", "load", "/esp/EFI/Linux/linux.efi", "--profile", "debug", "--cert", "/cert.pem", "--policy", "enforce",
+			"--policy-file", "/policy.toml"}},
 		{Name: "exec", Argv: []string{"/bin/peel", "exec"}},
 	}}, files...))
 	peel := vmkit.Boot(t, c, "booted")
@@ -154,7 +162,11 @@ func TestLikeItsStub(t *testing.T) {
 		t.Errorf("peel load: status %d, %q, want no word of anything left out", r.Status, r.Stderr)
 	}
 
-	want := cmdline("debug") + " global first second"
+	if r := peel.Result("strict"); r.Status != 0 || !strings.Contains(r.Stderr, "SMBIOS") {
+		t.Errorf("peel load --dry-run where command lines need signatures: status %d, %q, want what the host says left out", r.Status, r.Stderr)
+	}
+
+	want := cmdline("debug") + " global first second host word"
 	for name, run := range map[string]*vmkit.Run{"stub": stub, "peel": peel} {
 		if got := run.Boot("booted").Cmdline; got != want {
 			t.Errorf("%s: /proc/cmdline = %q, want %q", name, got, want)

@@ -24,28 +24,13 @@ import (
 func TestMeasuredKexec(t *testing.T) {
 	const a = image.ArchX86_64
 	k := testkit.KernelImage(t, "amd64", "6.12")
-	tools := []testkit.File{
-		vmkit.Peel(t, a),
-		testkit.Exec(t, "bin/seal", testkit.BuildBinary(t, "./internal/vmtest/measure/testdata/seal", "amd64")),
-	}
 	uki := func(name string, steps []guest.Step, files ...testkit.File) []byte {
 		path := testkit.UKI(t, testkit.UKIOptions{Name: name + ".efi", Kernel: k.Path, Cmdline: vmkit.Cmdline(t, a),
-			Initrd: initrd(t, a, k, name, steps, slices.Concat(tools, files)...)})
+			Initrd: initrd(t, a, k, name, steps, slices.Concat(sealTools(t), files)...)})
 		return testkit.ReadFile(t, path)
 	}
-	peel := func(name string, args ...string) guest.Step {
-		return guest.Step{Name: name, Argv: append([]string{"/bin/peel"}, args...)}
-	}
 	unseal := guest.Step{Name: "unseal", Argv: []string{"/bin/seal", "unseal"}}
-	named := func(kernel string, steps ...guest.Step) []guest.Step {
-		for i := range steps {
-			steps[i].Name = kernel + " " + steps[i].Name
-		}
-		return steps
-	}
-	load := func(file string) []guest.Step {
-		return []guest.Step{peel("load", "load", "--policy", "warn", "--measure", "extend", file), peel("exec", "exec", "--force")}
-	}
+	load := func(file string) []guest.Step { return kexecSteps("extend", file) }
 
 	third := uki("third", named("third", unseal, peel("verify", "measure", "--verify", "--json")))
 	second := uki("second", named("second", append([]guest.Step{
@@ -80,7 +65,7 @@ func TestMeasuredKexec(t *testing.T) {
 	c.MemoryMiB = 2048
 	c.Firmware = vmkit.Firmware(t, a, false)
 	c.TPM = swtpm(t)
-	c.Disks = []string{esp(t, tree(t, volume))}
+	c.Disks = []string{esp(t, files(t, volume))}
 	run := vmkit.Boot(t, c, "third")
 
 	for i, kernel := range []string{"first", "second", "third"} {
@@ -108,6 +93,38 @@ func TestMeasuredKexec(t *testing.T) {
 	}
 	if r := run.Result("second show"); r.Status != 0 || !strings.Contains(r.Stdout, "what follows was measured by peel") {
 		t.Errorf("second: the log shows status %d, %q, want the separator in it", r.Status, r.Stdout+r.Stderr)
+	}
+}
+
+// sealTools are peel and the program that seals.
+func sealTools(t *testing.T) []testkit.File {
+	t.Helper()
+	return []testkit.File{
+		vmkit.Peel(t, image.ArchX86_64),
+		testkit.Exec(t, "bin/seal", testkit.BuildBinary(t, "./internal/vmtest/measure/testdata/seal", "amd64")),
+	}
+}
+
+func peel(name string, args ...string) guest.Step {
+	return guest.Step{Name: name, Argv: append([]string{"/bin/peel"}, args...)}
+}
+
+// named puts the kernel before the names of steps: those of all kernels end up on one console.
+func named(kernel string, steps ...guest.Step) []guest.Step {
+	for i := range steps {
+		steps[i].Name = kernel + " " + steps[i].Name
+	}
+	return steps
+}
+
+// kexecSteps start another kernel by a measured kexec.
+func kexecSteps(mode, file string, load ...string) []guest.Step {
+	if load == nil {
+		load = []string{"--policy", "warn"}
+	}
+	return []guest.Step{
+		peel("load", append([]string{"load", "--measure", mode, file}, load...)...),
+		peel("exec", "exec", "--force"),
 	}
 }
 

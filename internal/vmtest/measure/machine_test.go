@@ -28,8 +28,9 @@ type seen struct {
 	Errors []string                     `json:"errors"`
 }
 
-// swtpm starts a fresh TPM 2.0 and returns its control socket.
-func swtpm(t *testing.T) string {
+// swtpm starts a fresh TPM 2.0 and returns its control socket. It has the given banks, or all: firmware hashes once for each,
+// which in an emulator takes longer than all else.
+func swtpm(t *testing.T, banks ...string) string {
 	t.Helper()
 	// The path of a Unix socket has room for 107 bytes.
 	dir, err := os.MkdirTemp("", "swtpm")
@@ -37,6 +38,9 @@ func swtpm(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	if len(banks) > 0 {
+		testkit.Run(t, "", "swtpm_setup", "--tpm2", "--tpmstate", dir, "--pcr-banks", strings.Join(banks, ","))
+	}
 	sock := filepath.Join(dir, "ctrl")
 	cmd := exec.Command(testkit.Tool(t, "swtpm"), "socket", "--tpm2", "--tpmstate", "dir="+dir, "--ctrl", "type=unixio,path="+sock, "--terminate")
 	if err := cmd.Start(); err != nil {
@@ -100,6 +104,14 @@ func probe(t *testing.T, goarch string) testkit.File {
 	return testkit.Exec(t, "bin/probe", testkit.BuildBinary(t, "./internal/vmtest/measure/testdata/probe", goarch))
 }
 
+// debian spells an architecture as Debian and Go do.
+func debian(a image.Arch) string {
+	if a == image.ArchX86_64 {
+		return "amd64"
+	}
+	return string(a)
+}
+
 // result decodes what the probe said in a step.
 func result(t *testing.T, run *vmkit.Run, step string) seen {
 	t.Helper()
@@ -122,10 +134,14 @@ func probeStep(name string) string {
 	return name + " probe"
 }
 
-// initrd is a guest's that runs the probe, and then more. It has the module to look at EFI variables.
+// initrd is a guest's that runs the probe, and then more. It has the modules to look at EFI variables and, where that driver
+// is one, at the TPM.
 func initrd(t *testing.T, a image.Arch, k artefact.KernelImage, name string, steps []guest.Step, files ...testkit.File) []byte {
 	t.Helper()
 	modules := []string{"efivarfs"}
+	if a == image.ArchARM64 {
+		modules = append(modules, "tpm_tis_core", "tpm_tis")
+	}
 	if k.Modules == "" {
 		modules = nil
 	}
@@ -134,5 +150,5 @@ func initrd(t *testing.T, a image.Arch, k artefact.KernelImage, name string, ste
 		files = append(files, testkit.Plain("modules/"+m+".ko", testkit.Module(t, k, m)))
 		script.Modules = append(script.Modules, "/modules/"+m+".ko")
 	}
-	return vmkit.Initramfs(t, a, script, append(files, probe(t, "amd64"))...)
+	return vmkit.Initramfs(t, a, script, append(files, probe(t, debian(a)))...)
 }

@@ -3,9 +3,12 @@
 package measure
 
 import (
+	"crypto/sha1"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/peelboot/peel/image"
@@ -18,12 +21,19 @@ import (
 // boot is a UKI, what lies beside it, and the machine it boots on.
 type boot struct {
 	name    string
-	kernel  string // series
-	stub    string // suite
+	arch    image.Arch // empty is x86-64
+	kernel  string     // series
+	stub    string     // suite
 	objcopy bool
 	secure  bool
 	shim    bool
+	owner   bool // the image is signed by a key of the machine's owner, which shim knows and firmware does not
 	beside  bool // addon, credentials, extensions
+	// hardware is for a machine that the image knows by its hardware IDs: device trees to choose from, microcode, and with beside
+	// addons of these.
+	hardware bool
+	// pcrlock asks systemd-pcrlock for its prediction too.
+	pcrlock bool
 	// profile is chosen by load options; the image is started by QEMU's own boot entry then, which PCR 4 shows.
 	profile int
 	pcrs    []uint32
@@ -46,7 +56,10 @@ func TestPrediction(t *testing.T) {
 
 func (tt *boot) run(t *testing.T) {
 	t.Helper()
-	const a, deb = image.ArchX86_64, "amd64"
+	if tt.arch == "" {
+		tt.arch = image.ArchX86_64
+	}
+	a, deb := tt.arch, debian(tt.arch)
 	k := testkit.KernelImage(t, deb, tt.kernel)
 	key := testkit.Snakeoil(t)
 	o := testkit.UKIOptions{
@@ -58,17 +71,33 @@ func (tt *boot) run(t *testing.T) {
 		var more []string
 		for _, id := range []string{"one", "two"} {
 			out := filepath.Join(t.TempDir(), id+".efi")
-			testkit.Run(t, "", "ukify", "build", "--stub="+testkit.AddonStub(t, "amd64", tt.stub), "--profile=ID="+id,
+			testkit.Run(t, "", "ukify", "build", "--stub="+testkit.AddonStub(t, debian(tt.arch), tt.stub), "--profile=ID="+id,
 				"--cmdline="+vmkit.Cmdline(t, a, "peel.profile="+id), "--output="+out)
 			more = append(more, "--join-profile="+out)
 		}
 		o.Extra = append(o.Extra, more...)
 	}
-	uki := testkit.UKI(t, o)
-
+	var ownerKey *testkit.Key
+	if tt.owner {
+		ownerKey = testkit.NewKey(t, "owner of the machine")
+		o.Key = ownerKey
+	}
 	c := vmkit.Config(t, a)
 	c.MemoryMiB = 1024
+	tree := -1
+	if tt.hardware {
+		o.Extra = append(o.Extra, hardware(t)...)
+		tree, c.Extra = 1, []string{"-smbios", "type=1,manufacturer=" + smbiosMaker + ",product=" + smbiosProduct}
+	}
+	uki := testkit.UKI(t, o)
+
 	c.Firmware = vmkit.Firmware(t, a, tt.secure)
+	if tt.owner {
+		vars := filepath.Join(t.TempDir(), "vars.fd")
+		testkit.Run(t, "", "virt-fw-vars", "--input", c.Firmware.Vars, "--output", vars,
+			"--add-mok", "5a1a7b7e-0c5b-4f7e-9d7d-6f0f3c1d2e4b", ownerKey.CertPEM)
+		c.Firmware.Vars = vars
+	}
 	c.TPM = swtpm(t)
 	var opts measure.Options
 	if tt.profile != 0 {
@@ -77,6 +106,9 @@ func (tt *boot) run(t *testing.T) {
 	} else {
 		volume := filepath.Join(t.TempDir(), "esp")
 		path := filepath.Join(volume, "EFI/BOOT/BOOTX64.EFI")
+		if a == image.ArchARM64 {
+			path = filepath.Join(volume, "EFI/BOOT/BOOTAA64.EFI")
+		}
 		if tt.shim {
 			shim := testkit.ReadFile(t, testkit.Sign(t, key, testkit.UnsignedShim(t, "shimx64.efi")))
 			put(t, path, shim)
@@ -87,7 +119,7 @@ func (tt *boot) run(t *testing.T) {
 		if tt.beside {
 			tt.putBeside(t, volume, path+".extra.d", key)
 		}
-		c.Disks = []string{esp(t, tree(t, volume))}
+		c.Disks = []string{esp(t, files(t, volume))}
 		var err error
 		if opts.Beside, err = measure.ReadBeside(path, volume); err != nil {
 			t.Fatal(err)
@@ -106,7 +138,59 @@ func (tt *boot) run(t *testing.T) {
 	if opts.Firmware, err = measure.ReadFirmware(vars); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, "uki.efi", testkit.ReadFile(t, uki), opts, got, tt.pcrs)
+	best := compare(t, testkit.ReadFile(t, uki), opts, tree, got, tt.pcrs)
+	if a == image.ArchX86_64 {
+		compareIMA(t, got)
+	}
+	if tt.pcrlock {
+		pcrlock(t, uki, k.Path, best, got.Log)
+	}
+}
+
+// What the machine of the test calls itself.
+const (
+	smbiosMaker   = "peel tests"
+	smbiosProduct = "board one"
+)
+
+// hardware returns the arguments for ukify of an image with two device trees, of which the second is for the machine of the
+// test, and microcode. No processor knows either of them.
+func hardware(t *testing.T) []string {
+	t.Helper()
+	ids := filepath.Join(t.TempDir(), "hwids")
+	args := []string{"--hwids=" + ids, "--microcode=" + testkit.WriteFile(t, "ucode", testkit.Initramfs(t, testkit.Plain("kernel/x86/microcode/none", []byte("microcode"))))}
+	for i, name := range []string{"zero", "one"} {
+		args = append(args, "--devicetree-auto="+deviceTree(t, "peel,"+name))
+		product := smbiosProduct
+		if i == 0 {
+			product = "board zero"
+		}
+		text, err := json.Marshal(map[string]any{"type": "devicetree", "name": "Board " + name, "compatible": "peel," + name, "hwids": []string{hardwareID(smbiosMaker, product)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, filepath.Join(ids, name+".json"), text)
+	}
+	return args
+}
+
+// hardwareID is a machine's HardwareID-9: that of manufacturer and product, a UUID of version 5 ("Specifying Hardware IDs for a
+// Computer", Windows drivers documentation).
+func hardwareID(maker, product string) string {
+	name := eventlog.UTF16(maker + "&" + product)
+	b := append([]byte{0x70, 0xff, 0xd8, 0x12, 0x4c, 0x7f, 0x4c, 0x7d, 0, 0, 0, 0, 0, 0, 0, 0}, name[:len(name)-2]...)
+	d := sha1.Sum(b)
+	d[6], d[8] = d[6]&0x0f|0x50, d[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", d[:4], d[4:6], d[6:8], d[8:10], d[10:16])
+}
+
+// deviceTree returns the path of a device tree for a machine.
+func deviceTree(t *testing.T, compatible string) string {
+	t.Helper()
+	src := testkit.WriteFile(t, "x.dts", fmt.Appendf(nil, "/dts-v1/; / { compatible = \"%s\"; model = \"%s\"; };", compatible, compatible))
+	out := filepath.Join(t.TempDir(), "x.dtb")
+	testkit.Run(t, "", "dtc", "-q", "-I", "dts", "-O", "dtb", "-o", out, src)
+	return out
 }
 
 // putBeside puts one file of each kind beside an image.
@@ -120,28 +204,39 @@ func (tt *boot) putBeside(t *testing.T, volume, extra string, key *testkit.Key) 
 		return
 	}
 	put(t, filepath.Join(extra, "y.confext.raw"), []byte("a configuration extension"))
-	for name, args := range map[string][]string{
+	addons := map[string][]string{
 		filepath.Join(extra, "b.addon.efi"):                 {"--cmdline=addon=b"},
 		filepath.Join(extra, "a.addon.efi"):                 {"--cmdline=addon=a  two"},
 		filepath.Join(volume, "loader/addons/z.addon.efi"):  {"--cmdline=addon=z"},
 		filepath.Join(volume, "loader/addons/rd.addon.efi"): {"--initrd=" + testkit.WriteFile(t, "rd", testkit.Initramfs(t, testkit.Plain("added", []byte("x"))))},
-	} {
+	}
+	if tt.hardware {
+		ucode := func(text string) string {
+			return "--microcode=" + testkit.WriteFile(t, "ucode", testkit.Initramfs(t, testkit.Plain("kernel/x86/microcode/none", []byte(text))))
+		}
+		addons[filepath.Join(extra, "c.addon.efi")] = []string{ucode("one"), "--devicetree=" + deviceTree(t, "peel,c")}
+		addons[filepath.Join(extra, "d.addon.efi")] = []string{ucode("another"), "--cmdline=addon=d"}
+		addons[filepath.Join(volume, "loader/addons/dt.addon.efi")] = []string{"--devicetree=" + deviceTree(t, "peel,dt")}
+	}
+	for name, args := range addons {
 		out := filepath.Join(t.TempDir(), "addon.efi")
-		testkit.Run(t, "", "ukify", append([]string{"build", "--stub=" + testkit.AddonStub(t, "amd64", tt.stub), "--output=" + out}, args...)...)
+		testkit.Run(t, "", "ukify", append([]string{"build", "--stub=" + testkit.AddonStub(t, debian(tt.arch), tt.stub), "--output=" + out}, args...)...)
 		put(t, name, testkit.ReadFile(t, testkit.Sign(t, key, out)))
 	}
 }
 
-// compare checks registers, replay and events.
-func compare(t *testing.T, name string, img []byte, o measure.Options, got seen, pcrs []uint32) {
+// compare checks registers, replay and events against the case of a device tree (-1 is none), and returns that.
+func compare(t *testing.T, img []byte, o measure.Options, tree int, got seen, pcrs []uint32) *measure.Case {
 	t.Helper()
-	p, err := measure.Predict(name, img, o)
+	p, err := measure.Predict("uki.efi", img, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Cases) != 1 {
-		t.Fatalf("%d cases, want 1", len(p.Cases))
+	at := slices.IndexFunc(p.Cases, func(c measure.Case) bool { return c.DeviceTree == tree })
+	if at < 0 || tree < 0 && len(p.Cases) != 1 {
+		t.Fatalf("%d cases, want one, or one with device tree %d", len(p.Cases), tree)
 	}
+	c := &p.Cases[at]
 	log, err := eventlog.Read(got.Log)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +251,7 @@ func compare(t *testing.T, name string, img []byte, o measure.Options, got seen,
 	for _, h := range eventlog.Banks() {
 		for _, pcr := range pcrs {
 			want := got.PCRs[h.String()][fmt.Sprint(pcr)]
-			if v := p.Cases[0].Values[h][pcr].String(); v != want {
+			if v := c.Values[h][pcr].String(); v != want {
 				t.Errorf("PCR %d of %s is foretold as %s, is %s", pcr, h, v, want)
 			}
 			if v, ok := replay[h][pcr]; ok && v.String() != want {
@@ -164,6 +259,23 @@ func compare(t *testing.T, name string, img []byte, o measure.Options, got seen,
 			}
 		}
 	}
+	diffs, err := measure.Compare(c, log, pcrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range diffs {
+		t.Error(d)
+	}
+	if t.Failed() {
+		t.Logf("notes: %q", p.Notes)
+	}
+	return c
+}
+
+// compareIMA checks that IMA's list replays to PCR 10. IMA looks for a TPM before modules can be loaded: where the TPM's driver
+// is one, the list is there and PCR 10 stays as it was.
+func compareIMA(t *testing.T, got seen) {
+	t.Helper()
 	ima, err := eventlog.ReadIMA(got.IMA)
 	if err != nil {
 		t.Fatal(err)
@@ -173,16 +285,6 @@ func compare(t *testing.T, name string, img []byte, o measure.Options, got seen,
 		if want := got.PCRs[h.String()]["10"]; err != nil || regs[eventlog.PCRIMA].String() != want {
 			t.Errorf("PCR 10 of %s replays to %s, %v, is %s (%d entries)", h, regs[eventlog.PCRIMA], err, want, len(ima.Events))
 		}
-	}
-	diffs, err := measure.Compare(&p.Cases[0], log, pcrs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range diffs {
-		t.Error(d)
-	}
-	if t.Failed() {
-		t.Logf("notes: %q", p.Notes)
 	}
 }
 
@@ -197,8 +299,8 @@ func put(t *testing.T, path string, b []byte) {
 	}
 }
 
-// tree lists the files below a directory, by their path in it.
-func tree(t *testing.T, dir string) map[string]string {
+// files lists the files below a directory, by their path in it.
+func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
