@@ -22,7 +22,7 @@ RACE = $$(grep -rlE --include='*.go' '"sync(/atomic)?"|^[[:space:]]+go (func|[a-
 	| grep -v -e '/internal/vmtest/' -e '/testdata/' -e '^./out/' | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := build
-.PHONY: build deps deps-long check unit race vm generated test test-long bench fuzz generate demo clean
+.PHONY: build deps deps-long check unit race pkcs11 vm generated test test-long bench fuzz generate demo clean
 
 ## build: static binaries for amd64 and arm64 in out/
 build:
@@ -32,7 +32,7 @@ build:
 	ls -l out/peel-linux-*
 
 ## test: everything that a change must pass
-test: deps check generated unit race vm
+test: deps check generated unit race pkcs11 vm
 
 deps:
 	$(DEPS) core
@@ -58,6 +58,12 @@ unit: deps
 race: deps
 	CGO_ENABLED=1 CC="$(TOOLS)/cc" $(GO) test -race -ldflags=-linkmode=external -timeout 20m $(RACE)
 
+# peel-pkcs11 is a module of its own, since it needs C.
+PKCS11 = export CGO_ENABLED=1 CC="$(TOOLS)/cc"; cd pkcs11
+pkcs11: deps
+	$(GO) build -o out/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(PKCS11); $(GO) vet ./...; ../out/staticcheck ./...; $(GO) test -timeout 10m ./...
+
 # Of each kind of test in a virtual machine one or two cases, a quarter of an hour on two cores; test-long runs them all.
 VMTEST = $(GO) test -count=1 -p 1 -timeout 30m
 vm: deps
@@ -68,7 +74,8 @@ vm: deps
 	$(VMTEST) $(VM)/images -run '^(TestLikeItsStub|TestARM64)$$'
 	$(VMTEST) $(VM)/measure -run '^(TestPrediction|TestMeasuredKexec)$$/^257_secure$$'
 	$(VMTEST) $(VM)/run -run '^(TestKernelsX86|TestUKIX86|TestBesideX86|TestARM64)$$/^(6.12|forky|Image|UKI_of_vmlinuz-arm64-6.12-gzip.efi)$$'
-	$(VMTEST) $(VM)/build -run '^TestSecureBoot$$/^amd64$$'
+	$(VMTEST) $(VM)/build -run '^(TestSecureBoot|TestHeaderOnlyKexec)$$/^amd64$$'
+	$(VMTEST) $(VM)/keys
 
 ## test-long: also what is too slow for each change: more kernels, kernels built from source, fuzzing of ten minutes a target
 test-long: test deps-long
