@@ -15,14 +15,20 @@ import (
 func TestAgreeARM64More(t *testing.T) {
 	const a = image.ArchARM64
 	zboot := filepath.Join(testkit.ModuleDir(t), "image", "zboot", "testdata", "vmlinuz-arm64-6.12-gzip.efi")
-	for _, firmware := range []bool{false, true} {
-		name := "UKI of zboot"
-		if firmware {
-			name += " on UEFI"
-		}
-		t.Run(name, func(t *testing.T) {
-			img := testkit.UKI(t, testkit.UKIOptions{Arch: "arm64", Kernel: zboot, Initrd: surveyor(t, a), Cmdline: cmdline(t, a, "uki=zboot")})
-			agreement{scene{arch: a, img: img, noACPI: !firmware, firmware: firmware}, []difference{placed}}.run(t)
+	debian := testkit.Kernel(t, "arm64", "6.12")
+	noMemory := difference{"/memory@.*", "the stub takes memory nodes out where UEFI's memory map tells the same (drivers/firmware/efi/libstub/fdt.c)"}
+	for _, tt := range []struct {
+		name, kernel   string
+		firmware, acpi bool
+		known          []difference
+	}{
+		{"UKI of zboot", zboot, false, false, []difference{placed}},
+		{"UKI of zboot on UEFI", zboot, true, false, []difference{placed, noMemory}},
+		{"UKI on UEFI and ACPI", debian, true, true, []difference{placed}}, // the kernel of the zboot image knows no ACPI
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img := testkit.UKI(t, testkit.UKIOptions{Arch: "arm64", Kernel: tt.kernel, Initrd: surveyor(t, a), Cmdline: cmdline(t, a, "uki=agree")})
+			agreement{scene{arch: a, img: img, noACPI: !tt.acpi, firmware: tt.firmware}, tt.known}.run(t)
 		})
 	}
 }
