@@ -216,6 +216,38 @@ func imaList() []byte {
 	return append(field(out, []byte("ima")), old...)
 }
 
+// TestPadIMA: a violation extends with ones all the same, and a bank of SHA-1
+// has no other form.
+func TestPadIMA(t *testing.T) {
+	l, err := Read(imaList())
+	if err != nil {
+		t.Fatal(err)
+	}
+	padded, ok := l.PadIMA(SHA512)
+	if !ok {
+		t.Fatal("PadIMA(SHA-512) = false")
+	}
+	want := make([]byte, 64)
+	for i := range l.Events {
+		d, _ := l.Events[i].Digest(SHA1)
+		in := append(bytes.Clone(d), make([]byte, 44)...)
+		if i == 1 {
+			in = bytes.Repeat([]byte{0xff}, 64)
+		}
+		want = SHA512.Sum(append(bytes.Clone(want), in...))
+	}
+	got, err := padded.Replay(SHA512)
+	if err != nil || !bytes.Equal(got[PCRIMA], want) {
+		t.Errorf("Replay() = %v, %v, want %x", got, err, want)
+	}
+	if again, err := l.Replay(SHA512); err != nil || bytes.Equal(again[PCRIMA], want) {
+		t.Errorf("PadIMA() changed its log: %v, %v", again, err)
+	}
+	if _, ok := l.PadIMA(SHA1); ok {
+		t.Error("PadIMA(SHA-1) = true")
+	}
+}
+
 func TestIMA(t *testing.T) {
 	b := imaList()
 	if got := Detect(b); got != IMA {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // PCRIMA is the register that IMA extends unless configured otherwise.
@@ -42,7 +43,7 @@ func looksLikeIMA(b []byte) bool {
 //
 // The list holds SHA-1 digests alone; other banks are extended with the digest
 // of the template data (ima_calc_field_array_hash in ima_crypto.c, Linux 5.8
-// and later), which the events have as well. A violation, an entry of zeros, extends
+// and later), which the events have as well; but see PadIMA. A violation, an entry of zeros, extends
 // with ones.
 func ReadIMA(b []byte) (*Log, error) {
 	if len(b) > MaxSize {
@@ -117,6 +118,33 @@ func (l *Log) readIMA(b []byte, at uint64) (uint64, error) {
 	}
 	l.Events = append(l.Events, e)
 	return at + n, nil
+}
+
+// PadIMA returns the log as a kernel makes it that had no code for h when IMA
+// started: it extends the bank with the SHA-1 digest and zeros behind it
+// (ima_calc_field_array_hash in ima_crypto.c). Debian's 6.1 has SHA-384 and
+// SHA-512 in modules, which come too late. It returns false where that makes
+// no difference.
+func (l *Log) PadIMA(h Hash) (*Log, bool) {
+	out := *l
+	out.Events = slices.Clone(l.Events)
+	changed := false
+	for i := range out.Events {
+		e := &out.Events[i]
+		short, ok := e.Digest(SHA1)
+		if e.Content != IMATemplate || !ok || h == SHA1 || h.Size() < len(short) || isViolation(short) {
+			continue
+		}
+		e.Digests = slices.Clone(e.Digests)
+		for j := range e.Digests {
+			if d := &e.Digests[j]; d.Hash == h {
+				d.Value = make([]byte, h.Size())
+				copy(d.Value, short)
+				changed = true
+			}
+		}
+	}
+	return &out, changed
 }
 
 // hashedIMA returns what the kernel hashed: the template data, for the oldest
