@@ -29,6 +29,8 @@ type Content struct {
 	path string
 	data []byte
 	set  bool
+	// name is what messages call data, if it has a name.
+	name string
 }
 
 // File is the contents of the file at path, which is opened when the image is
@@ -48,6 +50,9 @@ func (c Content) IsSet() bool { return c.set }
 func (c Content) String() string {
 	if c.path != "" {
 		return c.path
+	}
+	if c.name != "" {
+		return c.name
 	}
 	return fmt.Sprintf("%d bytes", len(c.data))
 }

@@ -296,6 +296,18 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// A file of hardware IDs that is a device says that it is empty, and never
+// ends.
+func TestHWIDEndlessFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("/dev/zero", filepath.Join(dir, "a.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadHWIDs(dir); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("ReadHWIDs(a device) = %v, want %v", err, ErrTooLarge)
+	}
+}
+
 func TestHWIDErrors(t *testing.T) {
 	for _, s := range []string{
 		"", "[]", `{"name":"a","compatible":"b"}`, `{"name":"a","hwids":[]}`, `{"name":"a","compatible":"b","hwids":["x"]}`,

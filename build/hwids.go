@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,6 +32,8 @@ type hwidJSON struct {
 const (
 	maxHWIDFiles = 16384
 	maxHWIDs     = 65536
+	// maxFirmware bounds a firmware image, in bytes.
+	maxFirmware = 256 << 20
 )
 
 // ReadHWIDs reads every *.json below dir, in the order of their paths.
@@ -54,14 +57,7 @@ func ReadHWIDs(dir string) ([]uki.HWID, error) {
 	slices.Sort(paths)
 	var list []uki.HWID
 	for _, p := range paths {
-		fi, err := os.Stat(p)
-		if err != nil {
-			return nil, err
-		}
-		if fi.Size() > MaxText {
-			return nil, fmt.Errorf("%s: %w: 0x%x bytes, at most 0x%x", p, ErrTooLarge, fi.Size(), MaxText)
-		}
-		b, err := os.ReadFile(p)
+		b, err := readFile(p, MaxText)
 		if err != nil {
 			return nil, err
 		}
@@ -220,16 +216,27 @@ func ReadFirmware(dir string) ([]byte, error) {
 		return nil, err
 	}
 	p := filepath.Join(dir, list[0].Name())
-	fi, err := os.Stat(p)
-	if err != nil {
-		return nil, err
-	}
-	if fi.Size() > 256<<20 {
-		return nil, fmt.Errorf("%s: %w: 0x%x bytes, at most 256 MiB", p, ErrTooLarge, fi.Size())
-	}
-	b, err := os.ReadFile(p)
+	b, err := readFile(p, maxFirmware)
 	if err != nil {
 		return nil, err
 	}
 	return Firmware(filepath.Base(abs), b)
+}
+
+// readFile reads a file of at most limit bytes. What it says about its size is
+// not believed: that of a device is 0.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: %w: more than 0x%x bytes", path, ErrTooLarge, limit)
+	}
+	return b, nil
 }

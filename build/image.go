@@ -163,7 +163,7 @@ func (im *Image) finish(out *files.Output, sigs []Signature) error {
 
 // finishOnce checks the file when i is 0 and makes signature number i.
 func (im *Image) finishOnce(out *files.Output, sigs []Signature, i int) (done bool, err error) {
-	in, err := files.Open(out.Name(), maxImage)
+	in, err := out.Input(maxImage)
 	if err != nil {
 		return false, err
 	}

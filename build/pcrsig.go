@@ -59,14 +59,18 @@ func (u *UKI) PredictPCRs(ctx context.Context, o PCROptions) (cases []measure.Ca
 	}
 	defer func() { err = errors.Join(err, im.Close()) }()
 	r, w := io.Pipe()
+	written := make(chan struct{})
 	go func() {
+		defer close(written)
 		_, err := im.WriteTo(&meter{ctx: ctx, w: w, total: im.size})
 		w.CloseWithError(err)
 	}()
 	m, err := sealed.ReadAll(r, "image", im.size)
+	// Lets the writer end, which reads what im.Close gives up.
+	err = errors.Join(err, r.CloseWithError(err))
+	<-written
 	if err != nil {
-		// Lets the writer end.
-		return nil, errors.Join(err, r.CloseWithError(err))
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	p, err := measure.Predict("image", m.Bytes(), measure.Options{Banks: o.banks()})

@@ -41,6 +41,7 @@ func (r *Resign) build(_ context.Context, im *Image) error {
 		return fmt.Errorf("%s: %w", r.Image, err)
 	}
 	im.write, im.size = a, a.Size()
+	im.check = checkPE
 	return nil
 }
 
@@ -72,6 +73,9 @@ func (s *SignInner) build(ctx context.Context) (im *Image, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// Read once: opened again, the file could be another one, and the kernel
+	// of one image would go into the other.
+	whole := Content{data: raw, set: true, name: s.Image.String()}
 	if zboot.Is(raw) {
 		z, err := zboot.Parse(raw)
 		if err != nil {
@@ -87,11 +91,12 @@ func (s *SignInner) build(ctx context.Context) (im *Image, err error) {
 		}
 		spec := &Zboot{Kernel: Bytes(kernel), SignKernel: s.Sign}
 		if f, err := pe.Parse(raw); err == nil && f.EntryPoint != 0 {
-			spec.From = s.Image
+			spec.From = whole
 		} else {
 			spec.Method = z.Method
 		}
-		// The payload is compressed by the time Build returns.
+		// The payload is compressed by the time Build returns, and the
+		// decompressor copied.
 		im, err := spec.Build(ctx)
 		return im, errors.Join(err, m.Close())
 	}
@@ -115,6 +120,11 @@ func (s *SignInner) build(ctx context.Context) (im *Image, err error) {
 	if err := k.close(); err != nil {
 		return nil, err
 	}
-	e := &Edit{Image: s.Image, Profile: uki.Base, Set: []NamedContent{{uki.Linux, Bytes(b)}}}
-	return e.Build(ctx)
+	e := &Edit{Image: whole, Profile: uki.Base, Set: []NamedContent{{uki.Linux, Bytes(b)}}}
+	if im, err = e.Build(ctx); err != nil {
+		return nil, err
+	}
+	// The new image refers to the old one's bytes.
+	im.in.list, in.list = append(im.in.list, in.list...), nil
+	return im, nil
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -89,6 +90,8 @@ func (z *Zboot) build(ctx context.Context, im *Image) error {
 		im.Notes = append(im.Notes, "the kernel's own compressed stream becomes the payload")
 	} else if payload, size, err = compress(ctx, method, k.data, pad); err != nil {
 		return err
+	} else if err = unpacks(payload, k.data, pad); err != nil {
+		return fmt.Errorf("%s: %w", z.Kernel, err)
 	}
 	im.check = checkPE
 	if from == nil {
@@ -179,6 +182,27 @@ func compress(ctx context.Context, method string, data [][]byte, pad uint64) ([]
 		return nil, 0, err
 	}
 	return out.Bytes(), uint32(m.done), nil
+}
+
+// unpacks decompresses a stream and compares what comes out with data and pad
+// zeros: a mistake of a compressor must not show when the kernel is to start.
+func unpacks(stream []byte, data [][]byte, pad uint64) (err error) {
+	m, err := decompress(stream)
+	if err != nil {
+		return fmt.Errorf("read the payload back: %w", err)
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	rest := m.Bytes()
+	for _, b := range data {
+		if !bytes.HasPrefix(rest, b) {
+			return fmt.Errorf("%w: the payload unpacks to another kernel", ErrPart)
+		}
+		rest = rest[len(b):]
+	}
+	if uint64(len(rest)) != pad || len(bytes.TrimLeft(rest, "\x00")) > 0 {
+		return fmt.Errorf("%w: the payload unpacks to 0x%x bytes behind the kernel, want 0x%x zeros", ErrPart, len(rest), pad)
+	}
+	return nil
 }
 
 // headerOnly makes a PE image of headers and payload without any code. Its

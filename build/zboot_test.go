@@ -8,8 +8,11 @@ import (
 	"crypto"
 	"encoding/binary"
 	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/peelboot/peel/build/sign"
 	"github.com/peelboot/peel/image/pe"
@@ -278,5 +281,69 @@ func TestZbootErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 		leftovers(t, dir)
+	}
+}
+
+// What is compressed is read back before it becomes an image.
+func TestUnpacks(t *testing.T) {
+	data := [][]byte{bytes.Repeat([]byte("kernel "), 1000), []byte("table")}
+	for _, method := range []string{"gzip", "zstd"} {
+		stream, _, err := compress(context.Background(), method, data, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unpacks(stream, data, 100); err != nil {
+			t.Errorf("unpacks(%s) = %v", method, err)
+		}
+		for _, c := range []struct {
+			data [][]byte
+			pad  uint64
+		}{{data, 99}, {data, 101}, {data[:1], 105}, {[][]byte{data[0], []byte("tablet")}, 99}, {[][]byte{data[1]}, 100}} {
+			if err := unpacks(stream, c.data, c.pad); !errors.Is(err, ErrPart) {
+				t.Errorf("unpacks(%s of other data, 0x%x) = %v, want %v", method, c.pad, err, ErrPart)
+			}
+		}
+		if err := unpacks(stream[:len(stream)-20], data, 100); err == nil {
+			t.Errorf("unpacks(%s cut short) = nil, want an error", method)
+		}
+	}
+}
+
+// The image is opened once: the kernel of one must not get into another that
+// took its name meanwhile.
+func TestSignInnerReadsOnce(t *testing.T) {
+	k := testkit.NewKey(t, "kexec only")
+	sig := Signature{Key: sign.Key{Signer: k.Signer, Certificate: k.Cert}}
+	for name, p := range map[string]string{"UKI": write(t, spec(t)), "zboot": realZboot} {
+		image := testkit.ReadFile(t, p)
+		pipe := filepath.Join(t.TempDir(), "pipe")
+		if err := exec.Command("mkfifo", pipe).Run(); err != nil {
+			t.Fatal(err)
+		}
+		// Who opens the pipe a second time finds nobody and waits.
+		go func() { _ = os.WriteFile(pipe, image, 0) }()
+		done := make(chan []byte)
+		go func() {
+			defer close(done)
+			out := pipe + ".out"
+			if err := tryWrite(t, &SignInner{Image: File(pipe), Sign: []Signature{sig}}, out); err != nil {
+				t.Errorf("%s: SignInner of a pipe = %v", name, err)
+				return
+			}
+			b, err := os.ReadFile(out)
+			if err != nil {
+				t.Error(err)
+			}
+			done <- b
+		}()
+		want := testkit.ReadFile(t, write(t, &SignInner{Image: File(p), Sign: []Signature{sig}}))
+		select {
+		case got := <-done:
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s: SignInner of a pipe gave another image than of a file", name)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s: SignInner opens its image twice", name)
+		}
 	}
 }

@@ -119,7 +119,7 @@ func (f *pcrFlags) sign(cmd *cobra.Command, u *build.UKI, o build.PCROptions) er
 				return err
 			}
 			if k, ok := s.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(pub) {
-				return fmt.Errorf("%s is not the public key of %s", f.public[i], p)
+				return fmt.Errorf("%s is not the public key of %s", f.public[i], keyName(p))
 			}
 		}
 		k := build.PCRKey{Signer: s}

@@ -140,7 +140,7 @@ func openPair(cmd *cobra.Command, key, cert string) (sign.Key, error) {
 	}
 	k := sign.Key{Signer: s, Certificate: certs[0], Chain: certs[1:]}
 	if err := k.Check(); err != nil {
-		return sign.Key{}, fmt.Errorf("%s, %s: %w", key, cert, err)
+		return sign.Key{}, fmt.Errorf("%s, %s: %w", keyName(key), cert, err)
 	}
 	return k, nil
 }
@@ -182,7 +182,8 @@ func tpmOptions(cmd *cobra.Command) (o tpmkey.Options, err error) {
 }
 
 // readPIN reads a PIN from a file or a variable; one newline at its end is not
-// part of it.
+// part of it. An empty one is an error: whoever names a source of a password
+// does not want a key without one.
 func readPIN(source string) ([]byte, error) {
 	if source == "" {
 		return nil, nil
@@ -192,13 +193,36 @@ func readPIN(source string) ([]byte, error) {
 		if !ok {
 			return nil, usagef("--%s: %s is not set", flagPIN, name)
 		}
+		if v == "" {
+			return nil, usagef("--%s: %s is empty", flagPIN, name)
+		}
 		return []byte(v), nil
 	}
 	b, err := readLimited(strings.TrimPrefix(source, "file:"), maxPIN)
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", flagPIN, err)
 	}
-	return []byte(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), nil
+	pin := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if pin == "" {
+		return nil, fmt.Errorf("--%s: %s is empty", flagPIN, source)
+	}
+	return []byte(pin), nil
+}
+
+// keyName is a key's name for messages: without the PIN that a URI may hold
+// (RFC 7512, section 2.4).
+func keyName(name string) string {
+	const pin = "pin-value="
+	i := strings.Index(name, pin)
+	if !hasScheme(name, schemePKCS11) || i < 0 {
+		return name
+	}
+	_, rest, more := strings.Cut(name[i:], "&")
+	name = name[:i] + pin + "..."
+	if more {
+		name += "&" + keyName(schemePKCS11 + rest)[len(schemePKCS11):]
+	}
+	return name
 }
 
 // ends are what has to be done when a verb is over.

@@ -6,6 +6,8 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -60,6 +62,18 @@ which the program peel-pkcs11 is needed; or with any program that --signer names
 			if ok == strip {
 				return usagef("sign: --key and --cert, or --strip, and not both")
 			}
+			// A PE image need not be copied: what is signed is the file
+			// that is written, read back.
+			if whole, err := isPEFile(args[0]); err != nil {
+				return err
+			} else if whole && (format == "" || format == formatPE) {
+				if err := out.check("sign"); err != nil {
+					return err
+				}
+				return a.signPE(cmd, build.File(args[0]), s, ok, out, replace || strip, inner)
+			}
+			// Everything else is read once: a signature beside or behind a
+			// file that changes meanwhile would not be one of what is there.
 			m, err := sealed.Open(args[0], build.MaxFile)
 			if err != nil {
 				return err
@@ -79,7 +93,10 @@ which the program peel-pkcs11 is needed; or with any program that --signer names
 				if err := out.check("sign"); err != nil {
 					return err
 				}
-				return a.signPE(cmd, m, args[0], s, ok, out, replace || strip, inner)
+				if err := a.signPE(cmd, build.Bytes(m.Bytes()), s, ok, out, replace || strip, inner); err != nil {
+					return fmt.Errorf("%s: %w", args[0], err)
+				}
+				return nil
 			case formatAppended:
 				if err := out.check("sign"); err != nil {
 					return err
@@ -102,7 +119,31 @@ which the program peel-pkcs11 is needed; or with any program that --signer names
 	return cmd
 }
 
-func (a *app) signPE(cmd *cobra.Command, m *sealed.Memory, path string, s build.Signature, ok bool, out outputFlags, drop, inner bool) error {
+// isPEFile reports whether path is a regular file that begins like a PE image.
+// One whose headers begin far inside is not recognised, nor is standard input.
+func isPEFile(path string) (bool, error) {
+	if path == "-" {
+		return false, nil
+	}
+	// Looked at first: to open a pipe and close it again ends it.
+	fi, err := os.Stat(path)
+	if err != nil || !fi.Mode().IsRegular() {
+		return false, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	head := make([]byte, 64<<10)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return pe.Is(head[:n]), nil
+}
+
+func (a *app) signPE(cmd *cobra.Command, image build.Content, s build.Signature, ok bool, out outputFlags, drop, inner bool) error {
 	var sigs []build.Signature
 	if ok {
 		sigs = []build.Signature{s}
@@ -110,12 +151,12 @@ func (a *app) signPE(cmd *cobra.Command, m *sealed.Memory, path string, s build.
 	var im *build.Image
 	var err error
 	if inner {
-		im, err = (&build.SignInner{Image: build.Bytes(m.Bytes()), Sign: sigs}).Build(cmd.Context())
+		im, err = (&build.SignInner{Image: image, Sign: sigs}).Build(cmd.Context())
 	} else {
-		im, err = (&build.Resign{Image: build.Bytes(m.Bytes()), Drop: drop}).Build(cmd.Context())
+		im, err = (&build.Resign{Image: image, Drop: drop}).Build(cmd.Context())
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	defer im.Close()
 	return a.writeImage(cmd, im, out.path, build.FileOptions{Replace: out.force, Sign: sigs})

@@ -66,6 +66,10 @@ func (k *Key) signEC(pub *ecdsa.PublicKey, digest []byte) ([]byte, error) {
 }
 
 func (k *Key) sign(mechanism uint, data []byte) ([]byte, error) {
+	if k.always && k.pin == "" {
+		// To try nothing as a PIN would count as a wrong one.
+		return nil, serve.Errorf(serve.CodePIN, "the key wants a PIN for each signature")
+	}
 	if err := k.ctx.SignInit(k.session, []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}, k.handle); err != nil {
 		return nil, explain("sign", err)
 	}

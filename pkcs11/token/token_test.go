@@ -101,3 +101,11 @@ func TestSignErrors(t *testing.T) {
 		}
 	}
 }
+
+// A token without a login may have a key that wants a PIN all the same.
+func TestSignWithoutPIN(t *testing.T) {
+	k := &Key{pub: &ecdsa.PublicKey{Curve: elliptic.P256()}, always: true}
+	if _, err := k.Sign("ecdsa", "sha256", make([]byte, 32)); code(err) != serve.CodePIN {
+		t.Errorf("Sign(no PIN) = %v, want code %q", err, serve.CodePIN)
+	}
+}

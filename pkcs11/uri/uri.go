@@ -9,6 +9,7 @@ package uri
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"slices"
@@ -105,6 +106,10 @@ func (u *URI) add(list, separator string, names []string) error {
 	}
 	for part := range strings.SplitSeq(list, separator) {
 		name, value, ok := strings.Cut(part, "=")
+		if !ok && separator == "&" {
+			// It could be the end of a PIN with a "&" that is not encoded.
+			return fmt.Errorf("%w: an attribute of the query has no value", ErrURI)
+		}
 		if !ok {
 			return fmt.Errorf("%w: attribute %q has no value", ErrURI, part)
 		}
@@ -158,17 +163,17 @@ func (u *URI) PIN() (string, error) {
 		return "", fmt.Errorf("pin-source: %w", err)
 	}
 	defer f.Close()
-	b := make([]byte, maxPIN+1)
-	n := 0
-	for n < len(b) {
-		m, err := f.Read(b[n:])
-		n += m
-		if err != nil || m == 0 {
-			break
-		}
+	// Part of a PIN would cost one of the few tries that a token gives.
+	b, err := io.ReadAll(io.LimitReader(f, maxPIN+1))
+	if err != nil {
+		return "", fmt.Errorf("pin-source: %w", err)
 	}
-	if n > maxPIN {
+	if len(b) > maxPIN {
 		return "", fmt.Errorf("pin-source: %s: more than %d bytes", path, maxPIN)
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(b[:n]), "\n"), "\r"), nil
+	pin := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if pin == "" {
+		return "", fmt.Errorf("pin-source: %s is empty", path)
+	}
+	return pin, nil
 }

@@ -51,7 +51,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("Parse(%.40q) = %v, want %v", s, err, ErrURI)
 		}
 	}
-	for _, s := range []string{"pkcs11:?pin-source=/nonexistent/pin", "pkcs11:?pin-source=%7Ccat", "pkcs11:?pin-source=/dev/zero"} {
+	for _, s := range []string{"pkcs11:?pin-source=/nonexistent/pin", "pkcs11:?pin-source=%7Ccat", "pkcs11:?pin-source=/dev/zero", "pkcs11:?pin-source=/dev/null", "pkcs11:?pin-source=/"} {
 		u, err := Parse(s)
 		if err != nil {
 			t.Fatal(err)
@@ -59,6 +59,13 @@ func TestParse(t *testing.T) {
 		if _, err := u.PIN(); err == nil {
 			t.Errorf("PIN of %q = nil, want an error", s)
 		}
+	}
+}
+
+// The end of a PIN whose "&" is not encoded does not get into a message.
+func TestPINNotTold(t *testing.T) {
+	if _, err := Parse("pkcs11:token=a?pin-value=12&secret"); !errors.Is(err, ErrURI) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("Parse(PIN with &) = %v, want %v without the PIN", err, ErrURI)
 	}
 }
 

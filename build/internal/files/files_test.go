@@ -162,3 +162,33 @@ func TestOutput(t *testing.T) {
 		t.Errorf("Create(in no directory) = %v, want %v", err, fs.ErrNotExist)
 	}
 }
+
+// A file that somebody puts at the name of an output is not what is signed.
+func TestInputOfSwappedOutput(t *testing.T) {
+	o, err := Create(filepath.Join(t.TempDir(), "out"), 0o600, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	empty, err := o.Input(0)
+	if err != nil || len(empty.Bytes()) != 0 {
+		t.Errorf("Input() = %v, %d bytes, want none", err, len(empty.Bytes()))
+	}
+	if _, err := o.WriteString("ours"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(write(t, []byte("theirs")), o.Name()); err != nil {
+		t.Fatal(err)
+	}
+	in, err := o.Input(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if got := string(in.Bytes()); got != "ours" {
+		t.Errorf("Input().Bytes() = %q, want %q", got, "ours")
+	}
+	if _, err := o.Input(3); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("Input(3) = %v, want %v", err, ErrTooLarge)
+	}
+}

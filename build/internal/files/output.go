@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 )
@@ -48,6 +49,27 @@ func createTemp(path string, perm fs.FileMode) (*os.File, error) {
 			return f, err
 		}
 	}
+}
+
+// Input maps what was written so far, at most limit bytes. That is the file
+// which is open, not the one that its name leads to by now: in a folder where
+// others may rename files, that could be theirs.
+func (o *Output) Input(limit int64) (*Input, error) {
+	fi, err := o.Stat()
+	if err != nil {
+		return nil, err
+	}
+	switch n := fi.Size(); {
+	case n > limit || n > math.MaxInt:
+		return nil, fmt.Errorf("%s: %w: 0x%x bytes, at most 0x%x", o.path, ErrTooLarge, n, limit)
+	case n == 0:
+		return &Input{}, nil
+	}
+	in, err := mapInput(o.File, int(fi.Size()))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.path, err)
+	}
+	return in, nil
 }
 
 // Commit puts the file in place.

@@ -48,6 +48,7 @@ type Options struct {
 // use; the program sees one request at a time.
 type Signer struct {
 	name           string
+	pin            string // for hide
 	timeout, grace time.Duration
 	pub            crypto.PublicKey
 	certs          []*x509.Certificate
@@ -58,6 +59,8 @@ type Signer struct {
 	lines  <-chan line
 	said   *tail
 	cancel context.CancelFunc
+	// killed is closed as soon as the program is to be killed.
+	killed <-chan struct{}
 	// broken is why the program cannot be asked again.
 	broken error
 }
@@ -71,7 +74,7 @@ type line struct {
 // Start starts the program and opens the key. The program lives until Close,
 // or until the context ends. It fails with one of this package's errors.
 func Start(ctx context.Context, o Options) (*Signer, error) {
-	s := &Signer{name: filepath.Base(o.Program), timeout: o.Timeout, grace: o.Grace, said: new(tail)}
+	s := &Signer{name: filepath.Base(o.Program), pin: o.PIN, timeout: o.Timeout, grace: o.Grace, said: new(tail)}
 	if s.timeout <= 0 {
 		s.timeout = DefaultTimeout
 	}
@@ -79,6 +82,7 @@ func Start(ctx context.Context, o Options) (*Signer, error) {
 		s.grace = DefaultGrace
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
+	s.killed = ctx.Done()
 	if err := s.start(ctx, o); err != nil {
 		s.cancel()
 		return nil, err
@@ -183,7 +187,7 @@ func (s *Signer) ask(r request) (answer, error) {
 	if err != nil {
 		return answer{}, s.fail(fmt.Errorf("%w: send %q: %w", ErrProgram, r.Do, err))
 	}
-	a, err := parseAnswer(l.text)
+	a, err := parseAnswer(l.text, s.pin)
 	if errors.Is(err, ErrProtocol) {
 		return a, s.fail(err)
 	}
@@ -204,11 +208,16 @@ func (s *Signer) fail(err error) error {
 	if s.cmd.ProcessState == nil {
 		_ = s.cmd.Wait() // it was killed; err tells why
 	}
-	s.broken = s.named(err)
-	if said := printable(s.said.String()); said != "" {
-		s.broken = fmt.Errorf("%w (it said: %s)", s.broken, said)
-	}
+	s.broken = s.quoted(s.named(err))
 	return s.broken
+}
+
+// quoted adds to an error what the program said on standard error.
+func (s *Signer) quoted(err error) error {
+	if said := printable(hide(s.said.String(), s.pin)); said != "" {
+		return fmt.Errorf("%w (it said: %s)", err, said)
+	}
+	return err
 }
 
 func (s *Signer) named(err error) error {
@@ -268,7 +277,7 @@ func (s *Signer) stop(quiet bool) error {
 	}
 	err := s.wait()
 	if err != nil && !quiet {
-		return s.named(fmt.Errorf("%w: %w", ErrProgram, err))
+		return s.quoted(s.named(fmt.Errorf("%w: %w", ErrProgram, err)))
 	}
 	return nil
 }
@@ -279,9 +288,14 @@ func (s *Signer) wait() error {
 	s.in.Close()
 	late := time.AfterFunc(s.grace, s.cancel)
 	defer late.Stop()
-	for range s.lines {
-		// It may still be writing.
-		continue
+	// It may still be writing. A process that it started may hold its output
+	// open, too, for longer than anybody waits.
+	for more := true; more; {
+		select {
+		case _, more = <-s.lines:
+		case <-s.killed:
+			more = false
+		}
 	}
 	err := s.cmd.Wait()
 	s.cancel()

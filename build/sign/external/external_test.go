@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +34,8 @@ const (
 	modeVar = "PEEL_TEST_SIGNER"
 	keyVar  = "PEEL_TEST_SIGNER_KEY"
 	certVar = "PEEL_TEST_SIGNER_CERT"
+	// childVar names a file for the number of a process that is left behind.
+	childVar = "PEEL_TEST_SIGNER_CHILD"
 )
 
 func TestMain(m *testing.M) {
@@ -54,6 +58,16 @@ func program(mode string, in io.Reader, out io.Writer) error {
 		return err
 	case "deaf":
 		time.Sleep(time.Hour)
+	case "parrot", "loud parrot":
+		said, err := bufio.NewReader(in).ReadString('\n')
+		if mode == "loud parrot" {
+			return errors.Join(err, errors.New(said))
+		}
+		_, werr := io.WriteString(out, "got "+said)
+		return errors.Join(err, werr, wait(in))
+	case "refusing parrot":
+		said, err := bufio.NewReader(in).ReadString('\n')
+		return errors.Join(err, say(map[string]any{"error": said}), wait(in))
 	case "rubbish":
 		_, err := out.Write([]byte("Enter PIN: \x1b[31m\n"))
 		return errors.Join(err, wait(in))
@@ -72,6 +86,16 @@ func program(mode string, in io.Reader, out io.Writer) error {
 		time.Sleep(time.Hour)
 	case "stubborn":
 		defer time.Sleep(time.Hour)
+	case "heir":
+		// It inherits standard output and not standard error.
+		child := exec.Command("sleep", "3600")
+		child.Stdout = os.Stdout
+		if err := child.Start(); err != nil {
+			return err
+		}
+		if err := os.WriteFile(os.Getenv(childVar), fmt.Append(nil, child.Process.Pid), 0o600); err != nil {
+			return err
+		}
 	}
 	kb, err := os.ReadFile(os.Getenv(keyVar))
 	if err != nil {
@@ -292,6 +316,50 @@ func TestLater(t *testing.T) {
 	}
 }
 
+// A process that the program left behind, with its output open, is not waited
+// for.
+func TestCloseWithHeir(t *testing.T) {
+	o := options(t, "heir", testkit.NewKey(t, "rsa"))
+	pid := filepath.Join(t.TempDir(), "pid")
+	o.Env, o.Grace = append(o.Env, childVar+"="+pid), 200*time.Millisecond
+	s, err := Start(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(string(testkit.ReadFile(t, pid)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	heir, err := os.FindProcess(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer heir.Kill()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil && !errors.Is(err, ErrProgram) {
+			t.Errorf("Close() = %v, want nil or %v", err, ErrProgram)
+		}
+	case <-time.After(time.Minute):
+		t.Error("Close() waits for a process that the program left behind")
+	}
+}
+
+// A program that repeats what it was asked does not get the PIN into messages.
+func TestPINNotRepeated(t *testing.T) {
+	k := testkit.NewKey(t, "rsa")
+	for mode, want := range map[string]error{"parrot": ErrProtocol, "loud parrot": ErrProgram, "refusing parrot": ErrRefused} {
+		o := options(t, mode, k)
+		o.PIN = "tulips"
+		_, err := Start(context.Background(), o)
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), "open") || strings.Contains(err.Error(), o.PIN) {
+			t.Errorf("Start(%s) = %v, want %v and the request without its PIN", mode, err, want)
+		}
+	}
+}
+
 // The protocol can be spoken by a shell script around openssl, as the
 // document shows.
 func TestScript(t *testing.T) {
@@ -333,7 +401,7 @@ func FuzzParseAnswer(f *testing.F) {
 	}
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := parseAnswer(b)
+		a, err := parseAnswer(b, "")
 		if err != nil {
 			return
 		}

@@ -77,11 +77,11 @@ type answer struct {
 }
 
 // parseAnswer reads a line. What the program itself says has gone wrong
-// becomes one of this package's errors.
-func parseAnswer(line []byte) (answer, error) {
+// becomes one of this package's errors, without the PIN.
+func parseAnswer(line []byte, pin string) (answer, error) {
 	var a answer
 	if err := json.Unmarshal(line, &a); err != nil {
-		return a, fmt.Errorf("%w: %w: it said %q", ErrProtocol, err, head(line))
+		return a, fmt.Errorf("%w: %w: it said %q", ErrProtocol, err, head(hide(string(line), pin)))
 	}
 	if a.Error == "" && a.Code == "" {
 		return a, nil
@@ -97,15 +97,24 @@ func parseAnswer(line []byte) (answer, error) {
 	case "unsupported":
 		kind = ErrUnsupported
 	}
-	return a, fmt.Errorf("%w: %s", kind, printable(a.Error))
+	return a, fmt.Errorf("%w: %s", kind, printable(hide(a.Error, pin)))
 }
 
-func head(b []byte) string {
+func head(s string) string {
 	const n = 60
-	if len(b) > n {
-		return string(b[:n]) + "..."
+	if len(s) > n {
+		return s[:n] + "..."
 	}
-	return string(b)
+	return s
+}
+
+// hide takes a PIN out of what a program says: one that repeats what it was
+// asked must not get it into a log.
+func hide(s, pin string) string {
+	if pin == "" {
+		return s
+	}
+	return strings.ReplaceAll(s, pin, "...")
 }
 
 // printable makes one line of what a program says.

@@ -90,3 +90,27 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// The sizes in front of both halves must be theirs.
+func TestLoadWrongSizes(t *testing.T) {
+	good, err := ParseFile(testkit.ReadFile(t, "testdata/rsa2048.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*File){
+		"public too long":  func(f *File) { f.Public = append(bytes.Clone(f.Public), 0) },
+		"private too long": func(f *File) { f.Private = append(bytes.Clone(f.Private), 0) },
+		"private cut":      func(f *File) { f.Private = f.Private[:len(f.Private)-1] },
+		"no private":       func(f *File) { f.Private = nil },
+	} {
+		f := *good
+		change(&f)
+		b, err := f.MarshalPEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(b, Options{}); !errors.Is(err, ErrFile) {
+			t.Errorf("Load(%s) = %v, want %v", name, err, ErrFile)
+		}
+	}
+}

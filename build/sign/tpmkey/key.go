@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"encoding/asn1"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,9 @@ func Load(file []byte, o Options) (*Key, error) {
 	p, err := parsePublic(f.Public)
 	if err != nil {
 		return nil, err
+	}
+	if len(f.Private) < 2 || int(binary.BigEndian.Uint16(f.Private)) != len(f.Private)-2 {
+		return nil, fmt.Errorf("%w: private part of 0x%x bytes does not have the size it names", ErrFile, len(f.Private))
 	}
 	if f.EmptyAuth {
 		o.Auth = nil
@@ -172,9 +176,6 @@ func (k *Key) opened(t transport.TPM, do func(tpm2.AuthHandle) error) (err error
 			return fmt.Errorf("%w: 0x%x holds another key than before", ErrNoKey, k.handle)
 		}
 		return do(tpm2.AuthHandle{Handle: tpm2.TPMHandle(k.handle), Name: rsp.Name, Auth: k.auth(nil)})
-	}
-	if len(k.file.Private) < 2 {
-		return fmt.Errorf("%w: private part of 0x%x bytes", ErrFile, len(k.file.Private))
 	}
 	p, err := openParent(t, k.handle, k.file.RSAParent)
 	if err != nil {
