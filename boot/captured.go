@@ -5,6 +5,7 @@ package boot
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/peelboot/peel/efi/capture"
 	"github.com/peelboot/peel/image"
@@ -17,8 +18,9 @@ import (
 // is gone, replaced by those of the machine. The plan has passed Validate;
 // its bytes are views of the captured memory and last as long as that.
 //
-// Of the options, Crash, NoEFI, Append, InitrdTail, Preserve and Rand count. A plan for
-// the crash region needs a stub that was shown no other memory.
+// Of the options, Crash, NoEFI, Append, InitrdTail, Preserve and Rand count,
+// and Min and Max as bounds of all of the plan. A plan for the crash region
+// needs a stub that was shown no other memory.
 func Captured(s *capture.State, h *Host, o Options) (*Plan, error) {
 	if h.Arch != image.ArchUnknown && h.Arch != s.Arch {
 		return nil, fmt.Errorf("boot: captured state for %s, machine is %s: %w", s.Arch, h.Arch, ErrArch)
@@ -27,9 +29,12 @@ func Captured(s *capture.State, h *Host, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot: captured state: %w", err)
 	}
+	if strings.IndexByte(o.Append, 0) >= 0 {
+		return nil, fmt.Errorf("boot: captured state: NUL in what is added to the command line: %w", ErrLimit)
+	}
 	b.plan.HandOver.KernelEntry = s.Entry
 	c := &captured{b, s}
-	if err := c.segments(MaxSegments - captureOwn); err != nil {
+	if err := c.segments(MaxSegments - c.own()); err != nil {
 		return nil, fmt.Errorf("boot: captured state: %w", err)
 	}
 	if b.plan.read(s.Entry, 4) == nil {
@@ -50,13 +55,22 @@ func Captured(s *capture.State, h *Host, o Options) (*Plan, error) {
 	return b.plan.finish(h)
 }
 
-// captureOwn is how many segments a plan of captured state gets from here:
-// boot_params or device tree, trampoline, and ELF core header or RAM disk.
-const captureOwn = 3
-
 type captured struct {
 	*builder
 	state *capture.State
+}
+
+// own is how many segments a plan of captured state gets from here:
+// boot_params or device tree, trampoline, ELF core header, RAM disk.
+func (c *captured) own() int {
+	n := 2
+	if c.opts.Crash {
+		n++
+	}
+	if len(c.opts.InitrdTail) > 0 {
+		n++
+	}
+	return n
 }
 
 // reclaim is the type of memory that holds the tables of the stub's firmware
@@ -210,7 +224,11 @@ func (c *captured) x86() error {
 		}
 		plan.HandOver.Initrd = &Range{at, at + size}
 	}
-	if err := c.joinInitrd(Want{Min: x86MinAddress, Max: fourGiB, TopDown: true}); err != nil {
+	where := Want{Min: x86MinAddress, Max: fourGiB, TopDown: true}
+	if c.opts.Crash {
+		where.Max = 0 // the region may lie above
+	}
+	if err := c.joinInitrd(where); err != nil {
 		return err
 	}
 	if r := plan.HandOver.Initrd; r != nil {
@@ -247,10 +265,6 @@ func (c *captured) x86() error {
 		size += uint64(len(cmdline)) + 1
 	}
 	buf := make([]byte, size)
-	where := Want{Min: x86MinAddress, Max: fourGiB, TopDown: true}
-	if c.opts.Crash {
-		where.Max = 0 // the region may lie above
-	}
 	page, err := c.place(Segment{Name: "boot_params", Data: buf, Private: true}, where)
 	if err != nil {
 		return err

@@ -136,3 +136,54 @@ func TestCapturedCrashARM64(t *testing.T) {
 		t.Errorf("bootargs = %q, told %q", line, p.HandOver.Cmdline)
 	}
 }
+
+// A NUL would end the command line before what is told of it.
+func TestCapturedAppendNUL(t *testing.T) {
+	if _, err := Captured(capturedState(), capturedHost(), Options{Append: "one\x00two"}); !errors.Is(err, ErrLimit) {
+		t.Errorf("Captured(NUL) = %v, want %v", err, ErrLimit)
+	}
+}
+
+// A crash kernel with an added RAM disk has a core header and a RAM disk: the
+// captured runs leave room for both.
+func TestCapturedCrashTailSegments(t *testing.T) {
+	h, s := crashHost(), capturedState()
+	for i := range MaxSegments + 4 {
+		s.Runs = append(s.Runs, capture.Run{Phys: 0x3000000 + uint64(i)*0x10000, Type: "LoaderData", Data: make([]byte, 0x1000), Size: 0x1000})
+	}
+	for _, o := range []Options{{}, {Crash: true}, {InitrdTail: []byte("tail")}, {Crash: true, InitrdTail: []byte("tail")}} {
+		p, err := Captured(s, h, o)
+		if o.Crash == false {
+			p, err = Captured(s, capturedHost(), o)
+		}
+		if err != nil {
+			t.Errorf("Captured(crash %v, tail %q) = %v", o.Crash, o.InitrdTail, err)
+		} else if len(p.Segments) != MaxSegments {
+			t.Errorf("Captured(crash %v, tail %q): %d segments, want %d", o.Crash, o.InitrdTail, len(p.Segments), MaxSegments)
+		}
+	}
+}
+
+// A crash region above 4 GiB holds the joined RAM disk too.
+func TestCapturedCrashTailHigh(t *testing.T) {
+	const up = 4 << 30
+	h, s := crashHost(), capturedState()
+	h.Crash = []Range{{h.Crash[0].Start + up, h.Crash[0].End + up}}
+	h.Map = append(h.Map, E820Entry{up, 1 << 30, E820RAM})
+	h.RAM = append(h.RAM, Range{up, up + 1<<30})
+	s.Entry += up
+	s.Argument += up
+	for i := range s.Runs {
+		s.Runs[i].Phys += up
+	}
+	bp := s.Runs[2].Data
+	le.PutUint32(bp[bpExtCmdline:], 1)
+	le.PutUint32(bp[bpExtRamdisk:], 1)
+	p, err := Captured(s, h, Options{Crash: true, InitrdTail: []byte("tail")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := p.HandOver.Initrd; r == nil || !h.Crash[0].Contains(*r) || p.HandOver.BootParams.Ramdisk != *r {
+		t.Errorf("initrd %v, boot_params say %v, crash region %v", r, p.HandOver.BootParams.Ramdisk, h.Crash[0])
+	}
+}

@@ -14,6 +14,7 @@ type platform struct{ p *process.Process }
 
 func (p platform) Memory() []byte    { return p.p.Memory() }
 func (p platform) CPU() firmware.CPU { return cpu{p.p.CPU()} }
+func (p platform) Within() error     { return p.p.Within() }
 
 func (p platform) Code(start, size uint64, execute, write bool) error {
 	prot := process.Read

@@ -109,7 +109,7 @@ func readConfidential(s *snapshot, c *CPU) Fact[Confidential] {
 }
 
 // SMBIOS holds those strings of SMBIOS by which hardware is told apart
-// (computer hardware ids). Serial numbers and UUIDs are never read.
+// (computer hardware ids). Serial numbers and UUIDs are not kept.
 type SMBIOS struct {
 	// Fields maps the file names of /sys/class/dmi/id to their contents.
 	Fields Fact[map[string]string] `json:"fields"`

@@ -39,10 +39,14 @@ func Facts(ctx context.Context, c Config) (m *machine.Machine, top uint64, err e
 	m.CPU.PageSize = machine.KnownFact(uint64(4096), source)
 	m.Confidential = machine.KnownFact(machine.ConfidentialNone, source)
 	m.EFI.Present = machine.KnownFact(false, source)
-	size := uint64(cmp.Or(max(c.MemoryMiB, 0), 512)) * mib
+	mb := cmp.Or(max(c.MemoryMiB, 0), 512)
 	switch c.Arch {
 	case image.ArchX86_64:
-		top = factsX86(m, size)
+		if least, most := (lowKept+highKept)/mib+2, (maxTop-2*gib)/mib; mb <= least || mb > most {
+			err = fmt.Errorf("%w: %d MiB of memory, a start from segments needs more than %d and takes at most %d", ErrConfig, mb, least, most)
+			break
+		}
+		top = factsX86(m, uint64(mb)*mib)
 	case image.ArchARM64:
 		top, err = factsARM64(ctx, c, m)
 	default:

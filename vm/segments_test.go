@@ -155,6 +155,23 @@ func TestFactsX86(t *testing.T) {
 	}
 }
 
+// Sizes that leave nothing above the kept memory, or that wrap around, are
+// refused: the end of RAM was once computed below its start.
+func TestFactsSizeOfMemory(t *testing.T) {
+	for _, n := range []int{1, 2, 38, 62<<10 + 1, 1 << 44} {
+		_, top, err := Facts(context.Background(), Config{Arch: image.ArchX86_64, MemoryMiB: n})
+		if !errors.Is(err, ErrConfig) {
+			t.Errorf("Facts(%d MiB) = top %#x, %v, want %v", n, top, err, ErrConfig)
+		}
+	}
+	for _, n := range []int{39, 62 << 10} {
+		m, top, err := Facts(context.Background(), Config{Arch: image.ArchX86_64, MemoryMiB: n})
+		if err != nil || len(m.Memory.Usable.Value) == 0 || top > maxTop {
+			t.Errorf("Facts(%d MiB) = top %#x, %v, want free memory", n, top, err)
+		}
+	}
+}
+
 func TestFactsARM64(t *testing.T) {
 	tree := fdt.New()
 	tree.Root.SetU32("#address-cells", 2)

@@ -21,6 +21,7 @@ type fileSystem struct {
 	root      fs.FS
 	handle    *handle
 	open      map[uint64]*openFile // by address of the interface
+	held      uint64               // bytes of contents of open files
 	functions []byte
 }
 
@@ -166,10 +167,12 @@ func (f *Firmware) fileOpen(c *call) Status {
 }
 
 func (f *Firmware) fileClose(c *call) Status {
-	if f.file(c.args[0]) == nil {
+	o := f.file(c.args[0])
+	if o == nil {
 		return InvalidParameter
 	}
 	delete(f.fs.open, c.args[0])
+	f.fs.held -= uint64(len(o.data))
 	if p, ok := f.pool[c.args[0]]; ok {
 		delete(f.pool, c.args[0])
 		k := poolClass{p.t, p.size}
@@ -191,22 +194,32 @@ func (f *Firmware) fill(o *openFile) error {
 	if o.read {
 		return nil
 	}
-	var err error
 	if o.info.IsDir() {
+		var err error
 		o.entries, err = fs.ReadDir(f.fs.root, o.name)
-	} else {
-		o.data, err = f.fs.contents(o.name, o.info)
-		if err == nil {
-			if f.cfg.VerifyFile == nil {
-				return fmt.Errorf("%s: nobody to verify it", o.name)
-			}
-			err = f.cfg.VerifyFile(o.name, o.data)
-		}
+		o.read = err == nil
+		return err
+	}
+	if f.cfg.VerifyFile == nil {
+		return fmt.Errorf("%s: nobody to verify it", o.name)
+	}
+	room := maxOpenData - f.fs.held
+	if uint64(max(o.info.Size(), 0)) > room {
+		return fmt.Errorf("%s: open files of more than %d bytes", o.name, uint64(maxOpenData))
+	}
+	data, err := f.fs.contents(o.name, o.info)
+	if err == nil && uint64(len(data)) > room {
+		err = fmt.Errorf("%s: open files of more than %d bytes", o.name, uint64(maxOpenData))
 	}
 	if err == nil {
-		o.read = true
+		err = f.cfg.VerifyFile(o.name, data)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	o.data, o.read = data, true
+	f.fs.held += uint64(len(data))
+	return nil
 }
 
 func (f *Firmware) fileRead(c *call) Status {

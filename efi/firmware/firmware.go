@@ -42,8 +42,7 @@ type Variable struct {
 	Data       []byte
 }
 
-// Config is what a guest gets. RAM is Regions of type Conventional and of
-// others that Backed names.
+// Config is what a guest gets. RAM is the Regions of type Conventional.
 type Config struct {
 	Arch image.Arch
 	// Regions is the memory map, sorted and disjoint. Only Conventional is
@@ -125,6 +124,7 @@ type Firmware struct {
 	console    []byte
 	initrd     uint64 // size in bytes
 	external   bool   // the guest has read files that nobody verified
+	copied     uint64 // bytes of image files that the guest has loaded
 	fs         *fileSystem
 	events     []*event
 	// registrations wait for protocols.

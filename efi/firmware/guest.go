@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"unicode/utf16"
 )
@@ -30,6 +31,11 @@ const (
 	maxOpen      = 256  // files
 	maxEvents    = 256
 	maxDepth     = 8 // images that started each other
+	// maxImageFiles bounds image files that the guest has loaded, in bytes of
+	// all, those that it has unloaded among them.
+	maxImageFiles = 2 << 30
+	// maxOpenData bounds contents of files that are open, in bytes of all.
+	maxOpenData = 2 << 30
 )
 
 // Platform runs the guest. All its memory is there by physical address.
@@ -40,6 +46,8 @@ type Platform interface {
 	// be written when write is true.
 	Code(start, size uint64, execute, write bool) error
 	CPU() CPU
+	// Within fails when the guest has used up its time or its memory.
+	Within() error
 }
 
 // CPU is the processor of a guest that has stopped at the first instruction
@@ -164,6 +172,27 @@ func (f *Firmware) view(addr, size uint64) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("%#x+%#x is not RAM", addr, size)
+}
+
+// touch makes the pages of guest memory that are about to be read or written as
+// a whole, a part at a time: the guest may name memory that it never used, and
+// more of it than it may have.
+func (f *Firmware) touch(b []byte) error {
+	const step = 16 << 20
+	var sum byte
+	for len(b) > 0 {
+		n := min(len(b), step)
+		for i := 0; i < n; i += pageSize {
+			sum |= b[i]
+		}
+		sum |= b[n-1] // of the last page, when b begins inside of one
+		if err := f.p.Within(); err != nil {
+			return fmt.Errorf("%w: %w", ErrPlatform, err)
+		}
+		b = b[n:]
+	}
+	runtime.KeepAlive(sum) // else nothing would be read
+	return nil
 }
 
 func (f *Firmware) overlapsCode(addr, size uint64) bool {

@@ -119,7 +119,10 @@ func (f *Firmware) Start(b []byte) error {
 	f.own = append(f.own, Region{Start: stack, Size: stackSize})
 	img.started = true
 	f.frames = append(f.frames, frame{img: img})
-	if f.measureImage(img, path); f.fatal != nil {
+	if err := f.measureImage(img, path); err != nil {
+		return err
+	}
+	if f.fatal != nil {
 		return f.fatal
 	}
 	return f.p.CPU().Enter(img.entry, stack+stackSize, f.slots, img.handle, f.systemTable)
@@ -158,13 +161,33 @@ func (f *Firmware) loadImage(c *call) Status {
 		if c.bad != nil {
 			return InvalidParameter
 		}
+		if !f.mayCopy(size) {
+			c.notef("%d bytes: more than %d bytes of image files in all", size, uint64(maxImageFiles))
+			return OutOfResources
+		}
+		if c.bad = f.touch(view); c.bad != nil {
+			return OutOfResources
+		}
 		b := bytes.Clone(view)
 		return f.loadBytes(c, request{parent, 0, path, at}, b, !f.trusted(b))
 	}
 	if b, rest, ok := f.fromFile(path); ok {
+		if !f.mayCopy(uint64(len(b))) {
+			return OutOfResources
+		}
 		return f.loadBytes(c, request{parent, f.fs.handle.id, rest, at}, b, true)
 	}
 	return f.fromProtocol(c, request{parent, 0, path, at}, pathAt)
+}
+
+// mayCopy keeps account of copies of image files, which are memory of ours and
+// not of the guest's: loaded images hold theirs, and measured ones to the end.
+func (f *Firmware) mayCopy(size uint64) bool {
+	if size > maxImageFiles-f.copied {
+		return false
+	}
+	f.copied += size
+	return true
 }
 
 // request is what an image is loaded for.
@@ -198,7 +221,11 @@ func (f *Firmware) loadBytes(c *call, q request, b []byte, verify bool) Status {
 		c.bad = f.unload(img)
 		return OutOfResources
 	}
-	f.measureImage(img, q.path)
+	if err := f.measureImage(img, q.path); err != nil {
+		c.notef("%v", err)
+		c.bad = f.unload(img)
+		return LoadError
+	}
 	c.put64(q.at, img.handle)
 	c.notef("handle %#x, at %#x+%#x", img.handle, img.base, img.size)
 	return Success

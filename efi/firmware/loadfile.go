@@ -75,9 +75,19 @@ func (f *Firmware) fileLoaded(o *callout, l *loadFile2, s Status) (Status, bool,
 	} else if l.buffer == 0 && !s.IsError() {
 		s = LoadError
 	}
-	if !s.IsError() && size <= l.size {
-		b := bytes.Clone(c.in(l.buffer, size))
+	switch {
+	case s.IsError():
+	case size > l.size:
+		s = LoadError // it says that it wrote more than there was room for
+	case !f.mayCopy(size):
+		s = OutOfResources
+	default:
+		view := c.in(l.buffer, size)
 		if c.bad == nil {
+			c.bad = f.touch(view)
+		}
+		if c.bad == nil {
+			b := bytes.Clone(view)
 			s = f.loadBytes(c, l.request, b, !f.trusted(b))
 		}
 	}

@@ -47,6 +47,9 @@ func (f *Firmware) load(b []byte) (*loaded, error) {
 	}
 	img := &loaded{base: base, size: size, entry: base + uint64(p.EntryPoint), file: b}
 	m := f.mem[base : base+size : base+size]
+	if err := f.touch(m); err != nil {
+		return nil, err
+	}
 	clear(m) // also makes the pages exist, so that they count as contents
 	copy(m, b[:p.SizeOfHeaders])
 	for _, s := range p.Sections {

@@ -21,13 +21,19 @@ type rig struct {
 }
 
 type fakePlatform struct {
-	mem  []byte
-	cpu  *fakeCPU
-	code map[uint64]bool
+	mem    []byte
+	cpu    *fakeCPU
+	code   map[uint64]bool
+	asked  int
+	within error
 }
 
 func (p *fakePlatform) Memory() []byte { return p.mem }
 func (p *fakePlatform) CPU() CPU       { return p.cpu }
+func (p *fakePlatform) Within() error {
+	p.asked++
+	return p.within
+}
 func (p *fakePlatform) Code(start, size uint64, execute, write bool) error {
 	for a := start; a < start+size; a += pageSize {
 		p.code[a] = execute

@@ -48,6 +48,9 @@ func (f *Firmware) readEvent(c *call, banks []eventlog.Hash, hashed *uint64) (ev
 		return e, OutOfResources
 	}
 	*hashed += size
+	if c.bad = f.touch(measured); c.bad != nil {
+		return e, OutOfResources
+	}
 	if flags&peImage == 0 {
 		return eventlog.NewEvent(e.PCR, e.Type, banks, e.Data, measured), Success
 	}

@@ -4,6 +4,7 @@ package firmware
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/peelboot/peel/image/pe"
 	"github.com/peelboot/peel/measure/eventlog"
@@ -23,15 +24,15 @@ func guidStubPayload() GUID {
 	return guid(0x55c5d1f8, 0x04cd, 0x46b5, 0x8a, 0x20, 0xe5, 0x6c, 0xbb, 0x30, 0x52, 0xd0)
 }
 
-// measureImage measures an image that has been loaded from a device path. It
-// has been parsed before.
-func (f *Firmware) measureImage(img *loaded, path []byte) {
+// measureImage measures an image that has been loaded from a device path. One
+// that has no digest must not run: nothing would tell that it did.
+func (f *Firmware) measureImage(img *loaded, path []byte) error {
 	if f.tcg2 == nil && f.cc == nil || f.unmeasured(path) {
-		return
+		return nil
 	}
 	p, err := pe.Parse(img.file)
 	if err != nil {
-		return
+		return fmt.Errorf("%w: %w", ErrImage, err)
 	}
 	// UEFI_IMAGE_LOAD_EVENT: where it is, where it was linked for.
 	data := le.AppendUint64(nil, img.base)
@@ -49,18 +50,19 @@ func (f *Firmware) measureImage(img *loaded, path []byte) {
 	e := eventlog.Event{PCR: pcrBootLoader, Type: kind, Content: eventlog.PCClient, Data: data}
 	if t := f.tcg2; t != nil {
 		if e.Digests, err = imageDigests(p, t.banks); err != nil {
-			return
+			return fmt.Errorf("%w: not to be measured: %w", ErrImage, err)
 		}
 		t.images = append(t.images, img.file)
 		f.measure(e, true)
 	}
 	if f.cc != nil {
 		if e.Digests, err = imageDigests(p, ccBanks()); err != nil {
-			return
+			return fmt.Errorf("%w: not to be measured: %w", ErrImage, err)
 		}
 		e.PCR, _ = mrOf(pcrBootLoader)
 		f.measureCC(e, true)
 	}
+	return nil
 }
 
 // unmeasured tells an image of which firmware's own measurement does not

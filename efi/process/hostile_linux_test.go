@@ -236,3 +236,19 @@ func TestSlotPageCannotBeWritten(t *testing.T) {
 		t.Errorf("Resume() = %v, %v, want %v of %#x", s, err, process.Access, data)
 	}
 }
+
+// Reading memory that the guest never used makes pages too, though no
+// instruction of the guest runs.
+func TestWithinCountsWhatOthersRead(t *testing.T) {
+	p := start(t, context.Background(), process.Config{RAM: []process.Range{{Start: ramStart, Size: 1 << 30}}, MaxMemory: 16 << 20}, trapLoop())
+	if err := p.Within(); err != nil {
+		t.Errorf("Within() at first = %v", err)
+	}
+	sum := byte(0)
+	for b := p.Memory()[2*ramStart:][:32<<20]; len(b) > 0; b = b[4096:] {
+		sum |= b[0]
+	}
+	if err := p.Within(); !errors.Is(err, process.ErrMemory) || sum != 0 {
+		t.Errorf("Within() after reading 32 MiB = %v, %d, want %v", err, sum, process.ErrMemory)
+	}
+}

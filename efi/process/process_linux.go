@@ -404,6 +404,25 @@ func (p *Process) Populated() ([]Range, error) {
 // Used returns how many bytes of RAM are in use.
 func (p *Process) Used() (int64, error) { return unix.AllocatedBytes(p.ram) }
 
+// Within fails with what the process is to be ended for: it has used up its
+// time, or more RAM is in use than it may have. What reads RAM on its behalf
+// asks, since reading makes pages and no one else stops that.
+func (p *Process) Within() error {
+	if p.kill != nil {
+		if err := p.kill.check(); err != nil {
+			return err
+		}
+	}
+	if p.cfg.MaxMemory <= 0 {
+		return nil
+	}
+	n, err := p.Used()
+	if err == nil && n > p.cfg.MaxMemory {
+		err = fmt.Errorf("%w: %d bytes in use, at most %d", ErrMemory, n, p.cfg.MaxMemory)
+	}
+	return err
+}
+
 // Stop ends the process. RAM stays until Close.
 func (p *Process) Stop() {
 	if p.t != nil {

@@ -29,6 +29,7 @@ func (*Process) Isolation() string                              { return "" }
 func (*Process) Protect(Range, Prot) error                      { return ErrUnsupported }
 func (*Process) Populated() ([]Range, error)                    { return nil, ErrUnsupported }
 func (*Process) Used() (int64, error)                           { return 0, ErrUnsupported }
+func (*Process) Within() error                                  { return ErrUnsupported }
 func (*Process) Stop()                                          {}
 func (*Process) Close() error                                   { return nil }
 func (*Process) Emulate() (string, bool, error)                 { return "", false, ErrUnsupported }

@@ -100,7 +100,9 @@ func (d Dir) Set(name, guid string, attributes uint32, data []byte) error {
 	if err := Writable(attributes); err != nil {
 		return fmt.Errorf("efivarfs: %s: %w", name, err)
 	}
-	if err := change(path, exists, attributes, data); err != nil {
+	// A write that firmware refused can leave an empty file behind, which is
+	// immutable like any other.
+	if err := change(path, err == nil, attributes, data); err != nil {
 		return fmt.Errorf("efivarfs: %s: %w", name, err)
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peelboot/peel/internal/unix"
 )
 
 const guid = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -61,5 +63,29 @@ func TestSet(t *testing.T) {
 	}
 	if err := Dir(filepath.Join(string(d), "nowhere")).Set("A", guid, nvbsrt, []byte("x")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Set(not mounted) = %v, want %v", err, os.ErrNotExist)
+	}
+}
+
+// A write that firmware refuses leaves an empty file behind, which is
+// immutable: the next write must get past that, and leave it so. Where files
+// cannot be immutable (no root, no such file system) the first is proven only.
+func TestSetEmptyImmutable(t *testing.T) {
+	d := Dir(t.TempDir())
+	f, err := os.Create(filepath.Join(string(d), "A-"+guid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, err = unix.Immutable(f, true)
+	can := err == nil
+	defer unix.Immutable(f, false)
+	if err := d.Set("A", guid, 7, []byte("one")); err != nil {
+		t.Errorf("Set(empty file, immutable: %v) = %v", can, err)
+	}
+	if got, want := read(t, d, "A"), "\x07\x00\x00\x00one"; got != want {
+		t.Errorf("the file holds %q, want %q", got, want)
+	}
+	if was, err := unix.Immutable(f, false); err != nil || was != can {
+		t.Errorf("the file is immutable: %v, %v, want %v", was, err, can)
 	}
 }
