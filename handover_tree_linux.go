@@ -108,6 +108,9 @@ func withLog(p *boot.Plan, at int, log []byte, h *boot.Host, o boot.Options) (*b
 	for _, s := range p.Segments {
 		space.Remove(s.Range())
 	}
+	// The tree grows by the properties below, by far less than a page.
+	old := p.Segments[at]
+	space.Remove(boot.Range{Start: old.Phys, End: old.Phys + (uint64(len(old.Data))+2*page-1)&^(page-1)})
 	phys, err := space.Take(boot.Want{Size: size, Align: page, Min: o.Min, Max: o.Max, TopDown: true})
 	if err != nil {
 		return nil, err

@@ -154,3 +154,24 @@ func TestHandOverLogNowhere(t *testing.T) {
 		})
 	}
 }
+
+// The log took the very page into which it made the tree grow, and was then
+// given up.
+func TestHandOverLogBehindFullTree(t *testing.T) {
+	payload, _ := logPayload(t)
+	p, h := treePlan(t, "tcg,tpm-tis-mmio")
+	s := p.Segment("dtb")
+	tree, err := fdt.Parse(s.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree.Root.Set("pad", make([]byte, 0x1000-len(s.Data)-0x20))
+	if s.Data, err = tree.Marshal(); err != nil || len(s.Data) > 0x1000 {
+		t.Fatalf("tree of 0x%x bytes, %v, want one that fills a page", len(s.Data), err)
+	}
+	s.Phys = h.Usable[0].End - 0x2000
+	handOverLog(p, payload, h, boot.Options{})
+	if p.Segment("tpm-event-log") == nil || p.Segment("dtb").MemSize != 0x2000 {
+		t.Errorf("no segment with the log behind a tree that fills a page; notes %q", p.Notes)
+	}
+}

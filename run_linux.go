@@ -35,8 +35,12 @@ type RunOptions struct {
 	// NoBeside hides the directory that the image lies in from the stub.
 	NoBeside bool
 	// Tables are copies of the machine's SMBIOS and ACPI tables for the stub;
-	// see efi.ReadTables. Without them it finds none.
+	// see efi.ReadTables. Without them it finds none. Words for the command
+	// line in them are judged as what lies beside the image.
 	Tables efi.Tables
+	// Foretell says that the run is to tell what a boot by firmware would do,
+	// which knows no policy for words in tables; nothing of it will be booted.
+	Foretell bool
 	// Crash shows the stub no other free memory than the crash region, for a
 	// plan of a crash kernel.
 	Crash bool
@@ -92,6 +96,8 @@ func because(why string) string {
 type Captured struct {
 	State  *efi.State
 	Report *trust.Report
+	// LeftOut tells what of the machine's tables the stub was not shown.
+	LeftOut []LeftOut
 
 	tail []byte // behind the RAM disk
 }
@@ -149,9 +155,13 @@ func (im *Image) Run(ctx context.Context, m *machine.Machine, add Additions, o R
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", im.name, err)
 	}
+	tables := o.Tables
+	if !o.Foretell {
+		tables, c.LeftOut = im.judgeTables(c.Report, tables, o.NoBeside)
+	}
 	eo := efi.Options{
 		Machine: seen, LoadOptions: options, Initrds: initrds, Variables: efi.VariablesOf(m),
-		Console: o.Console, Trace: o.Trace, Limits: o.Limits, Measure: o.Measure, Tables: o.Tables,
+		Console: o.Console, Trace: o.Trace, Limits: o.Limits, Measure: o.Measure, Tables: tables,
 		Verify:     func(b []byte) error { return im.mayRun(c.Report, b) },
 		VerifyFile: func(name string, b []byte) error { return im.mayRead(c.Report, name, b) },
 	}

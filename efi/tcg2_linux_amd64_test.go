@@ -4,6 +4,7 @@ package efi_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -425,15 +426,48 @@ func TestMeasuredHardware(t *testing.T) {
 	}
 }
 
-// What a stub takes from the machine is measured too, which no prediction from
-// the file can know.
+// What a stub takes from the OEM strings of the machine is measured by itself,
+// between the command lines and the other parts of addons, trimmed as those are.
+// Stubs that do not know these strings measure nothing.
 func TestMeasuredSMBIOS(t *testing.T) {
-	img := uki(t, "trixie", testkit.UKIOptions{Kernel: testkit.Kernel(t, "amd64", "6.12"), Cmdline: "from=uki"})
-	o := options(t, "x86-bios")
-	o.Tables = efi.ReadTables(smbios("acme", "one", "io.systemd.stub.kernel-cmdline-extra=from=smbios"))
-	text := eventlog.UTF16("from=smbios")
-	list := ranMeasured(t, img, o).Log.For(measure.PCRKernelConfig)
-	if len(list) != 1 || !same(list[0], eventlog.NewEvent(measure.PCRKernelConfig, eventlog.IPL, eventlog.Banks(), text, text)) {
-		t.Errorf("events of PCR 12: %+v, want the machine's part of the command line", list)
+	for _, tt := range []struct {
+		name, stub, cmdline, words, text string
+		beside, secure                   bool
+		events                           int // of text, by default words, in PCR 12
+	}{
+		{name: "252", stub: "bookworm", cmdline: "from=uki", words: "from=smbios"},
+		{name: "257", stub: "trixie", cmdline: "from=uki", words: "from=smbios", events: 1},
+		{name: "257 with addons", stub: "trixie", cmdline: "from=uki", words: " from=smbios\tü ", text: "from=smbios ü", beside: true, events: 1},
+		{name: "257 without a command line", stub: "trixie", words: "from=smbios", events: 1},
+		{name: "newest with addons", stub: "forky", cmdline: "from=uki", words: "from=smbios ", text: "from=smbios", beside: true, secure: true, events: 1},
+		{name: "newest without a command line", stub: "forky", words: " from=smbios", text: "from=smbios", events: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img := uki(t, tt.stub, testkit.UKIOptions{Kernel: testkit.Kernel(t, "amd64", "6.12"), Cmdline: tt.cmdline})
+			mo := measure.Options{SMBIOS: tt.words, SecureBoot: &tt.secure}
+			o := options(t, "x86-bios")
+			o.Variables = secureBoot(t, tt.secure)
+			if tt.beside {
+				dir, path := volume(t, img, tt.stub)
+				var err error
+				if mo.Beside, err = measure.ReadBeside(path, dir); err != nil {
+					t.Fatal(err)
+				}
+				o.Dir, o.Path = os.DirFS(dir), "EFI/Linux/x.efi"
+				o.VerifyFile = func(string, []byte) error { return nil }
+			}
+			o.Tables = efi.ReadTables(smbios("acme", "one", "io.systemd.stub.kernel-cmdline-extra="+tt.words))
+			want, err := measure.Predict("x.efi", img, mo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ranMeasured(t, img, o)
+			equal(t, got, want)
+			text := eventlog.UTF16(cmp.Or(tt.text, tt.words))
+			list := slices.DeleteFunc(got.Log.For(measure.PCRKernelConfig), func(e eventlog.Event) bool { return !bytes.Equal(e.Data, text) })
+			if len(list) != tt.events {
+				t.Errorf("%d events of PCR 12 are the words of SMBIOS, want %d", len(list), tt.events)
+			}
+		})
 	}
 }

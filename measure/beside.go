@@ -142,6 +142,8 @@ func readAddons(img *pe.File, profile int, files []File) (out []addon, notes []s
 
 // pieces are what lies beside an image adds to a boot.
 type pieces struct {
+	cmdlineEvents []eventlog.Event // before those of SMBIOS, the others behind
+
 	events    []eventlog.Event
 	ucode     [][]byte // in the order of use
 	generated [][]byte
@@ -150,8 +152,8 @@ type pieces struct {
 }
 
 // besideEvents applies what lies beside an image: the events of PCR 12 and 13
-// and what the boot gets. DTB addons come before the archives that the stub
-// packs, ucode and initrd addons behind.
+// and what the boot gets. Command lines come first; DTB addons before the
+// archives that the stub packs, ucode and initrd addons behind.
 func (s Stub) besideEvents(banks []eventlog.Hash, addons []addon, groups []Group) (*pieces, error) {
 	p := &pieces{}
 	var lines []string
@@ -163,7 +165,7 @@ func (s Stub) besideEvents(banks []eventlog.Hash, addons []addon, groups []Group
 		}
 	}
 	if p.cmdline = strings.Join(lines, " "); p.cmdline != "" {
-		p.events = append(p.events, loadOptionsEvent(banks, p.cmdline))
+		p.cmdlineEvents = append(p.cmdlineEvents, loadOptionsEvent(banks, p.cmdline))
 	}
 	for _, a := range addons {
 		dtb, ok := a.sections[uki.DTBAuto]

@@ -4,6 +4,7 @@ package measure
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
@@ -187,11 +188,22 @@ func (f *Firmware) authority(img *pe.File) ([]byte, error) {
 			}
 		}
 	}
+	// Once for all entries: db may have thousands.
+	digests := map[crypto.Hash][]byte{}
 	for _, e := range db {
-		if h := e.Type.Hash(); h != 0 && !e.Type.TBS() {
-			if d, err := img.Digest(h); err == nil && bytes.Equal(d, e.Data) {
-				return found(e), nil
+		h := e.Type.Hash()
+		if h == 0 || e.Type.TBS() {
+			continue
+		}
+		d, known := digests[h]
+		if !known {
+			if d, err = img.Digest(h); err != nil {
+				d = nil
 			}
+			digests[h] = d
+		}
+		if d != nil && bytes.Equal(d, e.Data) {
+			return found(e), nil
 		}
 	}
 	return nil, ErrAuthority

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/peelboot/peel/beside"
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/image/fdt"
 	"github.com/peelboot/peel/image/pe"
@@ -51,6 +53,12 @@ type Options struct {
 	// LoadOptions are the image's load options: a profile selector, a command
 	// line. For images that are no UKI, the command line.
 	LoadOptions string
+	// SMBIOS are words for the command line among the OEM strings of SMBIOS, as
+	// machine.SMBIOS has them: the text behind
+	// "io.systemd.stub.kernel-cmdline-extra=". The stub measures them by
+	// themselves. It passes over them in confidential virtual machines, where
+	// they must be left out here.
+	SMBIOS string
 	// Initrd is the RAM disk of an image that is no UKI, as firmware or a boot
 	// loader hands it over.
 	Initrd []byte
@@ -370,8 +378,13 @@ func (u *ukiBoot) prepare() error {
 	if err != nil {
 		return err
 	}
+	u.after = append(u.after, more.cmdlineEvents...)
+	words := u.smbios()
+	if words != "" {
+		u.after = append(u.after, loadOptionsEvent(banks, words))
+	}
+	u.cmdline = strings.TrimSpace(strings.TrimSpace(u.cmdline+" "+more.cmdline) + " " + words)
 	u.after = append(u.after, more.events...)
-	u.cmdline = strings.TrimSpace(u.cmdline + " " + more.cmdline)
 
 	parts := append([][]byte(nil), more.ucode...)
 	for _, name := range []string{uki.Ucode, uki.Initrd} {
@@ -390,6 +403,20 @@ func (u *ukiBoot) prepare() error {
 	u.p.noteKernel(k)
 	u.after = append(u.after, k.events(banks, u.cmdline, combine(parts))...)
 	return nil
+}
+
+// smbios returns the words of SMBIOS that the stub takes.
+func (u *ukiBoot) smbios() string {
+	switch {
+	case u.o.SMBIOS == "":
+		return ""
+	case !beside.StubOf(image.Detect(u.f.Raw)).SMBIOS:
+		u.p.note("the stub takes no words of SMBIOS: they are left out")
+		return ""
+	case !utf8.ValidString(u.o.SMBIOS):
+		u.p.note("the words of SMBIOS are not UTF-8: what the stub makes of them is not known")
+	}
+	return stubText([]byte(u.o.SMBIOS))
 }
 
 // finish puts the events of a case together.

@@ -71,13 +71,11 @@ func FromRun(name string, b []byte, r *Run, o Options) (*Prediction, error) {
 	if err := boot.start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	images := r.Images
+	loaded := r.loaded()
 	for _, e := range r.Log.Events {
-		if e.PCR == PCRBootLoader && e.Type == eventlog.EFIBootServicesApp && len(images) > 0 {
-			if in, err := pe.Parse(images[0]); err == nil {
-				boot.allow(name, in)
-			}
-			images = images[1:]
+		if e.PCR == PCRBootLoader && len(loaded) > 0 && loaded[0].is(&e, o.Banks[0]) {
+			boot.allow(name, loaded[0].file)
+			loaded = loaded[1:]
 		}
 		boot.events = append(boot.events, e)
 	}
@@ -87,8 +85,8 @@ func FromRun(name string, b []byte, r *Run, o Options) (*Prediction, error) {
 	}
 	// Registers that only the image extends are told as they were, whatever
 	// the log has of them.
-	for h, regs := range r.Registers {
-		for pcr, v := range regs {
+	for _, h := range o.Banks {
+		for pcr, v := range r.Registers[h] {
 			if pcr != PCRBootLoader && pcr != PCRSecureBoot && pcr != PCRShim {
 				c.Values[h][pcr] = v
 			}
@@ -96,6 +94,35 @@ func FromRun(name string, b []byte, r *Run, o Options) (*Prediction, error) {
 	}
 	p.Cases = []Case{c}
 	return p, nil
+}
+
+// loadedImage is an image that was measured into PCR 4, with its digest of the
+// first bank.
+type loadedImage struct {
+	file   *pe.File
+	digest []byte
+}
+
+// loaded are the images, in the order of their events.
+func (r *Run) loaded() []loadedImage {
+	var out []loadedImage
+	for _, b := range r.Images {
+		f, err := pe.Parse(b)
+		if err != nil {
+			continue
+		}
+		if d, err := f.Digest(r.Log.Banks[0].Crypto()); err == nil {
+			out = append(out, loadedImage{f, d})
+		}
+	}
+	return out
+}
+
+// is reports whether an event is that of the image: the stub may measure into
+// PCR 4 itself, under any type.
+func (l *loadedImage) is(e *eventlog.Event, h eventlog.Hash) bool {
+	d, ok := e.Digest(h)
+	return ok && bytes.Equal(d, l.digest)
 }
 
 // choices finds out of a log what the stub took where it has a choice.
@@ -131,7 +158,9 @@ func (c *Case) choices(f *pe.File, stub Stub, l *eventlog.Log) error {
 
 // PlanKexecRun is PlanKexec for an image whose own stub has prepared the
 // kernel: per register a separator, then the events that the stub and the
-// kernel made. It fails with ErrMismatch when the log does not have them all.
+// kernel made. It fails with ErrMismatch when the log does not have them all,
+// and when it has events of the kind that peel makes: registers that Verify took
+// out of those would be the image's word.
 func PlanKexecRun(r *Run, o KexecOptions) (*Kexec, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -148,7 +177,10 @@ func PlanKexecRun(r *Run, o KexecOptions) (*Kexec, error) {
 		}
 	}
 	var events []eventlog.Event
-	for _, e := range r.Log.Events {
+	for i, e := range r.Log.Events {
+		if id, _, ok := eventlog.ParseTagged(e.Data); ok && id == TagKexec && (e.Type == eventlog.NoAction || e.Type == eventlog.EventTag) {
+			return nil, fmt.Errorf("event %d of the image's stub, for PCR %d, passes itself off as peel's own: %w", i, e.PCR, ErrMismatch)
+		}
 		var digests []eventlog.Digest
 		for _, h := range o.Banks {
 			if d, ok := e.Digest(h); ok {

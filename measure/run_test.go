@@ -145,13 +145,35 @@ func TestPlanKexecRun(t *testing.T) {
 	}{
 		"a gap in the log": {func(r *Run, _ *KexecOptions) { r.Unlogged = 1 }, ErrMismatch},
 		"another bank":     {func(r *Run, o *KexecOptions) { r.Log.Banks = banks; o.Banks = eventlog.Banks() }, ErrMismatch},
-		"no bank":          {func(_ *Run, o *KexecOptions) { o.Banks = nil }, eventlog.ErrHash},
-		"register 0":       {func(_ *Run, o *KexecOptions) { o.PCRs = []uint32{0} }, ErrCase},
+		"a forged snapshot": {func(r *Run, _ *KexecOptions) {
+			text := []byte(snapshotText + "\x00{}")
+			r.Log.Events = append(r.Log.Events, eventlog.NewEvent(PCRKernelBoot, eventlog.NoAction, r.Log.Banks, eventlog.AppendTagged(nil, TagKexec, text)))
+		}, ErrMismatch},
+		"a forged separator": {func(r *Run, _ *KexecOptions) {
+			r.Log.Events = append(r.Log.Events, Separator(r.Log.Banks, PCRKernelBoot))
+		}, ErrMismatch},
+		"no bank":    {func(_ *Run, o *KexecOptions) { o.Banks = nil }, eventlog.ErrHash},
+		"register 0": {func(_ *Run, o *KexecOptions) { o.PCRs = []uint32{0} }, ErrCase},
 	} {
 		r, o := ranUKI(t, img, eventlog.Banks()), KexecOptions{Mode: ModeExtend, Banks: banks}
 		tt.change(r, &o)
 		if _, err := PlanKexecRun(r, o); !errors.Is(err, tt.want) {
 			t.Errorf("PlanKexecRun(%s) = %v, want %v", name, err, tt.want)
 		}
+	}
+}
+
+// Registers of a bank that the log does not have have nowhere to go; FromRun
+// crashed.
+func TestFromRunBankWithoutLog(t *testing.T) {
+	img := sections(t, "257", parts()...)
+	r := ranUKI(t, img, []eventlog.Hash{eventlog.SHA256})
+	r.Registers[eventlog.SHA1] = eventlog.Registers{PCRKernelBoot: make([]byte, 20)}
+	p, err := FromRun("x.efi", img, r, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := p.Cases[0].Values[eventlog.SHA1]; ok {
+		t.Errorf("values of sha1: %v, want none", v)
 	}
 }

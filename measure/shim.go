@@ -188,10 +188,15 @@ func (s *shim) authorities(fw *Firmware, img *pe.File) ([][]byte, error) {
 		name, vendor string
 		entries      []esl.Entry
 	}{{"db", esl.ImageSecurityDatabase, db}, {"vendor_db", esl.ImageSecurityDatabase, s.vendorDB}, {s.ownerName, esl.ShimLock, s.owner}}
+	// Once for all entries: lists may have thousands.
+	digest, err := img.Digest(crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
 	for _, l := range lists {
 		for _, e := range l.entries {
-			if h := e.Type.Hash(); h == crypto.SHA256 && !e.Type.TBS() {
-				if d, err := img.Digest(h); err == nil && bytes.Equal(d, e.Data) {
+			if e.Type.Hash() == crypto.SHA256 && !e.Type.TBS() {
+				if bytes.Equal(digest, e.Data) {
 					return [][]byte{authorityData(l.vendor, l.name, e)}, nil
 				}
 			}

@@ -308,3 +308,25 @@ func TestSeriesOnly(t *testing.T) {
 		}
 	}
 }
+
+// A kernel that a program took out of an addon comes from outside, and so does
+// what is inside it; the next layer took it for the image's own.
+func TestKernelOfAddonIsOutside(t *testing.T) {
+	for _, outside := range []bool{false, true} {
+		s := &state{}
+		l := &layer{origin: "image", image: []byte("image")}
+		l.add(part{name: "image", data: l.image})
+		l.add(part{name: "x.addon.efi", data: []byte("kernel"), outside: true})
+		from := l.owners[0]
+		if outside {
+			from = l.owners[1]
+		}
+		r := &run{ctx: context.Background(), d: &decomposition{state: s, limits: Limits{}.withDefaults(100)}, layer: l, state: s, buffers: l.buffers}
+		if err := r.store(message{sub: SubKernel}, []byte("kernel"), partName(SubKernel), from); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.d.next(l, r).owners[0]; got.outside != outside || got.path != from.path+"/.linux" {
+			t.Errorf("owner of the next layer = %+v, want %s/.linux, outside %v", got, from.path, outside)
+		}
+	}
+}

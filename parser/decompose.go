@@ -196,7 +196,7 @@ func (d *decomposition) addLayer(l *layer, kind image.Kind, program string) {
 // program put into the next stage's buffers.
 func (d *decomposition) next(l *layer, r *run) *layer {
 	n := &layer{depth: l.depth + 1, origin: r.state.origin, image: r.state.kernel, verified: l.verified || r.verified}
-	n.add(part{name: n.origin, data: n.image})
+	n.add(part{name: n.origin, data: n.image, outside: r.state.outside})
 	if len(r.state.addons) > 0 {
 		for _, a := range r.state.addons {
 			n.add(a)
@@ -378,7 +378,7 @@ func (d *decomposition) finish(l *layer, kind image.Kind, r *run) error {
 		name = name[i+1:]
 	}
 	p.Arch = info.Arch
-	p.Kernel = image.Part{Name: name, Data: s.kernel, Origin: l.origin}
+	p.Kernel = image.Part{Name: name, Data: s.kernel, Origin: l.origin, Outside: s.outside}
 	p.Microcode, p.Initrds = s.ucode, s.initrds
 	p.Cmdline, p.CmdlineParts = s.cmdline(), s.cmdlines
 	p.DTB, p.DTBOverlays = s.dtb, s.overlays

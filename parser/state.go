@@ -15,6 +15,7 @@ type state struct {
 	kernel   []byte // nil until a program of this layer gave one
 	final    bool   // the kernel boots as it is
 	origin   string // of kernel
+	outside  bool   // the kernel is an addon's
 	ucode    []image.Part
 	initrds  []image.Part
 	cmdlines []image.Part
@@ -72,7 +73,7 @@ func partName(s Sub) string {
 func (s *state) put(sub Sub, flags uint8, p image.Part) bool {
 	switch sub {
 	case SubKernel:
-		s.kernel, s.origin = p.Data, p.Origin
+		s.kernel, s.origin, s.outside = p.Data, p.Origin, p.Outside
 		s.final = flags&FlagFinal != 0
 	case SubInitrd:
 		s.initrds = []image.Part{p}

@@ -30,8 +30,7 @@ func (f *loadFlags) additions(cmd *cobra.Command, m *machine.Machine, im *peel.I
 			return add, fmt.Errorf("beside the image (--no-beside leaves it alone): %w", err)
 		}
 		add.Nearby = f.nearby
-		// Whoever runs a confidential virtual machine is not to choose words for it.
-		if words := m.SMBIOS.Cmdline.Value; words != "" && m.Confidential.Or(machine.ConfidentialNone) == machine.ConfidentialNone {
+		if words := firmwareWords(m); words != "" {
 			add.Firmware = &peel.File{Name: "SMBIOS", Data: []byte(words)}
 		}
 	}
@@ -122,4 +121,14 @@ func (f *loadFlags) hardware(m *machine.Machine) (ids [][16]byte, compatible str
 		}
 	}
 	return hwid.ForMatching(m.SMBIOS.Fields.Value, hwid.Panel(m.Displays.Value)), compatible, nil
+}
+
+// firmwareWords are the words for the command line that stubs take out of this
+// machine's SMBIOS. Whoever runs a confidential virtual machine is not to choose
+// words for it.
+func firmwareWords(m *machine.Machine) string {
+	if m.Confidential.Or(machine.ConfidentialNone) != machine.ConfidentialNone {
+		return ""
+	}
+	return m.SMBIOS.Cmdline.Value
 }

@@ -122,9 +122,10 @@ signature in the same way; those that may not be used are left out and named.`,
 					}
 					return a.printLoad(b, l, dry, err)
 				}
-				l, err := b.Load(&kexec.Client{Machine: m, Log: a.logger()}, o)
+				c := &kexec.Client{Machine: m, Log: a.logger()}
+				l, err := b.Load(c, o)
 				if err == nil && !f.crash {
-					err = f.measure.commit(a)
+					err = f.measure.committed(a, c)
 				}
 				if err != nil {
 					return err
@@ -157,13 +158,18 @@ func (f *loadFlags) prepare(a *app, cmd *cobra.Command, path string, use func(*m
 		return err
 	}
 	warnReport(a.err, b.Report)
-	for _, l := range b.LeftOut {
-		fmt.Fprintf(a.err, "peel: warning: %s is left out: %s\n", oneLine(l.Name), oneLine(l.Err.Error()))
-	}
+	warnLeftOut(a.err, b.LeftOut)
 	if err := f.measure.plan(a, im, f.profile, f.crash, b); err != nil {
 		return err
 	}
 	return use(m, b)
+}
+
+// warnLeftOut names what was found and may not be used.
+func warnLeftOut(w io.Writer, list []peel.LeftOut) {
+	for _, l := range list {
+		fmt.Fprintf(w, "peel: warning: %s is left out: %s\n", oneLine(l.Name), oneLine(l.Err.Error()))
+	}
 }
 
 // openImage reads the machine, the image and what comes from outside of it.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/peelboot/peel"
 	"github.com/peelboot/peel/beside"
+	"github.com/peelboot/peel/machine"
 	"github.com/peelboot/peel/measure"
 	"github.com/peelboot/peel/measure/eventlog"
 	"github.com/peelboot/peel/measure/tpm"
@@ -33,6 +34,7 @@ type measureFlags struct {
 	secureBoot string
 	before     []string
 	options    string
+	smbios     string
 	initrd     string
 	profile    int
 	alone      bool
@@ -92,10 +94,11 @@ alone, over the registers of --pcr.`,
 	fs.StringArrayVar(&f.phases, "phase", nil, "boot `PHASE` for PCR 11, such as enter-initrd:leave-initrd (repeatable)")
 	fs.BoolVar(&f.explain, "explain", false, "print each extend with its event")
 	fs.StringVar(&f.efivars, "efivars", "", "Secure Boot variables from `DIR`: efivarfs, a copy, or db.esl, dbx.auth, …")
-	fs.BoolVar(&f.here, "here", false, "Secure Boot variables of this machine")
+	fs.BoolVar(&f.here, "here", false, "Secure Boot variables of this machine, and what its SMBIOS has for the command line (as root)")
 	fs.StringVar(&f.secureBoot, "secure-boot", "", "take Secure Boot as `on or off` whatever the variables say")
 	fs.StringArrayVar(&f.before, "before", nil, "firmware starts the image in `FILE` before, a boot loader (repeatable)")
 	fs.StringVar(&f.options, "load-options", "", "load options of the image: '@N' for a profile, or a command line in `TEXT`")
+	fs.StringVar(&f.smbios, "smbios-cmdline", "", "`TEXT` for the command line that SMBIOS has, as io.systemd.stub.kernel-cmdline-extra (default with --here: this machine's)")
 	fs.StringVar(&f.initrd, "initrd", "", "initial RAM disk of an image that has none inside")
 	fs.IntVar(&f.profile, "profile", -1, "only the profile with this `NUMBER`")
 	fs.BoolVar(&f.alone, "no-beside", false, "take no addons, credentials and extensions from beside the image")
@@ -186,7 +189,7 @@ func (f *measureFlags) textBanks(all []eventlog.Hash) []eventlog.Hash {
 // maxImage bounds the image in bytes.
 const maxImage = 4 << 30
 
-func (f *measureFlags) gather(a *app, path string, banks []eventlog.Hash) (measure.Options, error) {
+func (f *measureFlags) gather(a *app, cmd *cobra.Command, path string, banks []eventlog.Hash) (measure.Options, error) {
 	o := measure.Options{Banks: banks, LoadOptions: f.options}
 	var err error
 	dir := f.efivars
@@ -196,6 +199,15 @@ func (f *measureFlags) gather(a *app, path string, banks []eventlog.Hash) (measu
 	if dir != "" {
 		if o.Firmware, err = measure.ReadFirmware(dir); err != nil {
 			return o, err
+		}
+	}
+	if o.SMBIOS = f.smbios; f.here && !cmd.Flags().Changed("smbios-cmdline") {
+		m, err := a.machine()
+		if err != nil {
+			return o, err
+		}
+		if o.SMBIOS = firmwareWords(m); m.SMBIOS.Cmdline.State == machine.NotPermitted {
+			fmt.Fprintf(a.err, "peel: warning: what SMBIOS has for the command line is left out: %s\n", oneLine(m.SMBIOS.Cmdline.Why))
 		}
 	}
 	if f.secureBoot != "" {
@@ -265,7 +277,7 @@ func (f *measureFlags) predict(a *app, path string, o measure.Options) (*measure
 }
 
 func (f *measureFlags) image(a *app, cmd *cobra.Command, path string, banks []eventlog.Hash) error {
-	o, err := f.gather(a, path, banks)
+	o, err := f.gather(a, cmd, path, banks)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peelboot/peel/image/pe"
+	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/measure"
 	"github.com/peelboot/peel/measure/eventlog"
 )
@@ -122,5 +123,31 @@ func TestMeasureWrongUse(t *testing.T) {
 	_, errw := measureRun(t, exitFailed, "--verify", "--log", filepath.Join(t.TempDir(), "none"))
 	if errw == "" {
 		t.Error("--verify without a log says nothing")
+	}
+}
+
+// unloads counts what is asked of the running kernel.
+type unloads struct {
+	kexec.Kernel
+	n int
+}
+
+func (k *unloads) FileLoad(_, _ *os.File, _ string, _ int) error {
+	k.n++
+	return nil
+}
+
+// A kernel whose measurements cannot be kept must not stay loaded.
+func TestCommitFails(t *testing.T) {
+	root := t.TempDir()
+	a := &app{root: root}
+	k := &unloads{}
+	f := &kexecMeasure{pending: &pending{}}
+	if err := f.committed(a, &kexec.Client{Kernel: k}); err != nil || k.n != 0 {
+		t.Errorf("committed() = %v, %d unloads, want none", err, k.n)
+	}
+	a.root = filepath.Join(root, pendingFile) // a file, so that nothing can be below
+	if err := f.committed(a, &kexec.Client{Kernel: k}); err == nil || k.n != 1 {
+		t.Errorf("committed() where nothing can be written = %v, %d unloads, want an error and one", err, k.n)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/peelboot/peel"
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/image/uki"
+	"github.com/peelboot/peel/kexec"
 	"github.com/peelboot/peel/machine"
 	"github.com/peelboot/peel/measure"
 	"github.com/peelboot/peel/measure/eventlog"
@@ -209,6 +210,16 @@ func (f *kexecMeasure) commit(a *app) error {
 		return err
 	}
 	return os.WriteFile(path, b, 0o600)
+}
+
+// committed is commit, once c has loaded the kernel. When it fails the kernel is
+// dropped: exec would start it unmeasured, or with what an earlier load left.
+func (f *kexecMeasure) committed(a *app, c *kexec.Client) error {
+	err := f.commit(a)
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the kernel is dropped, since what exec is to extend cannot be kept: %w", errors.Join(err, c.Unload(false)))
 }
 
 // forgetMeasurements drops what was kept for a kernel that is not loaded any

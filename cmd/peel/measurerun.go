@@ -48,6 +48,8 @@ func (f *measureFlags) runs() (bool, error) {
 		return false, usagef("--cc foretells no PCR, so that it goes with --explain, --json and --write only")
 	case f.run.via == "parse":
 		return false, nil
+	case f.run.via == "run" && f.smbios != "":
+		return false, usagef("--smbios-cmdline goes with --via parse: with --via run the stub looks into this machine's SMBIOS (--here)")
 	case f.run.via == "run":
 		return true, nil
 	}
@@ -104,7 +106,7 @@ func (f *measureFlags) letRun(a *app, cmd *cobra.Command, path string, measuring
 	if f.initrd != "" {
 		add.Initrds = append(add.Initrds, peel.File{Name: filepath.Base(f.initrd), Data: mo.Initrd})
 	}
-	ro := peel.RunOptions{NoBeside: f.alone, Measure: measuring}
+	ro := peel.RunOptions{NoBeside: f.alone, Measure: measuring, Foretell: true}
 	if ro.Variables, err = f.variables(m, mo); err != nil {
 		return err
 	}

@@ -169,3 +169,38 @@ func TestLoadRunMeasured(t *testing.T) {
 	call(t, "load", img, "--root", root, "--via", "run", "--policy", "warn", "--dry-run", "--measure", "sometimes").
 		want(t, "--measure sometimes", exitUsage)
 }
+
+// Words of SMBIOS: those of this machine are what its own stub finds.
+func TestMeasureSMBIOS(t *testing.T) {
+	img := ukiOnVolume(t)
+	root := t.TempDir()
+	for name, data := range map[string]string{
+		"sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": "\x06\x00\x00\x00\x00",
+		"sys/firmware/dmi/tables/smbios_entry_point":                               "_SM3_\x00\x18\x03\x05\x00\x01\x00" + strings.Repeat("\x00", 12),
+		"sys/firmware/dmi/tables/DMI":                                              "\x0b\x05\x00\x00\x01io.systemd.stub.kernel-cmdline-extra=from=smbios\x00\x00\x7f\x04\x01\x00\x00\x00",
+	} {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	here := []string{img, "--here", "--root", root}
+	out, _ := measureRun(t, exitDone, append(here, "--via", "run", "--policy", "warn", "--compare", "parse")...)
+	if !strings.Contains(out, "what was foretold") {
+		t.Errorf("--here --via run --compare parse says %s", out)
+	}
+	for _, args := range [][]string{here, {img, "--smbios-cmdline", "from=smbios"}} {
+		out, _ := measureRun(t, exitDone, append(args, "--json")...)
+		var p measure.Prediction
+		if err := json.Unmarshal([]byte(out), &p); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := p.Cases[0].Cmdline, "from=uki from=smbios"; got != want {
+			t.Errorf("measure %q: command line %q, want %q", args, got, want)
+		}
+	}
+	measureRun(t, exitUsage, img, "--via", "run", "--policy", "warn", "--smbios-cmdline", "x")
+}

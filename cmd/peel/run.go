@@ -68,6 +68,7 @@ func (f *loadFlags) run(a *app, cmd *cobra.Command, path string, see func(*machi
 	c, err := im.Run(cmd.Context(), m, add, ro)
 	if c != nil {
 		defer c.Close()
+		warnLeftOut(a.err, c.LeftOut)
 	}
 	if err != nil {
 		return err
@@ -213,9 +214,10 @@ func (f *loadFlags) loadRun(a *app, cmd *cobra.Command, path string, o peel.Load
 			}
 			return a.printRun(c, l, dry, err)
 		}
-		l, err := c.Load(&kexec.Client{Machine: m, Log: a.logger()}, o)
+		client := &kexec.Client{Machine: m, Log: a.logger()}
+		l, err := c.Load(client, o)
 		if err == nil && !f.crash {
-			err = f.measure.commit(a)
+			err = f.measure.committed(a, client)
 		}
 		if err != nil {
 			return err
