@@ -64,16 +64,17 @@ pkcs11: deps
 	$(GO) build -o out/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(PKCS11); $(GO) vet ./...; ../out/staticcheck ./...; $(GO) test -timeout 10m ./...
 
-# Of each kind of test in a virtual machine one or two cases, a quarter of an hour on two cores; test-long runs them all.
+# Of each kind of test in a virtual machine one or two cases, less than a quarter of an hour on two cores; test-long runs them all.
 VMTEST = $(GO) test -count=1 -p 1 -timeout 30m
 vm: deps
 	$(VMTEST) $(VM) -run '^(TestUKI|TestUKISecureBoot|TestExtract)$$'
 	$(VMTEST) $(VM)/boot -run '^TestVM(KexecLoad(X86|ARM64|RISCV64)|Crash)$$/^(6.12|UKI,_twice|zboot|UKI_of_zboot_on_UEFI|bzImage|Image)$$'
 	$(VMTEST) $(VM)/boot -run '^(TestVMKexecLoadUEFI|TestVMTry)$$'
-	$(VMTEST) $(VM)/kexec -run '^(TestVMKexec|TestVMLockdown)$$'
+	$(VMTEST) $(VM)/kexec -run '^(TestVMKexec|TestVMLockdown|TestVMFileLoadARM64)$$'
 	$(VMTEST) $(VM)/images -run '^(TestLikeItsStub|TestARM64)$$'
-	$(VMTEST) $(VM)/measure -run '^(TestPrediction|TestMeasuredKexec)$$/^257_secure$$'
-	$(VMTEST) $(VM)/run -run '^(TestKernelsX86|TestUKIX86|TestBesideX86|TestARM64)$$/^(6.12|forky|Image|UKI_of_vmlinuz-arm64-6.12-gzip.efi)$$'
+	$(VMTEST) $(VM)/measure -run '^(TestPrediction|TestMeasuredKexec|TestRunLog|TestTamperedKexec)$$/^257_secure$$'
+	$(VMTEST) $(VM)/run -run '^(TestKernelsX86|TestUKIX86|TestBesideX86|TestTablesX86|TestARM64)$$/^(6.12|forky|Image|UKI_of_vmlinuz-arm64-6.12-gzip.efi)$$'
+	$(VMTEST) $(VM)/run -run '^(TestAgreeX86|TestTry|TestCrash)$$/^(UKI|parsed_arm64_Image)$$'
 	$(VMTEST) $(VM)/build -run '^(TestSecureBoot|TestHeaderOnlyKexec)$$/^amd64$$'
 	$(VMTEST) $(VM)/keys
 
