@@ -6,12 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -21,41 +18,8 @@ import (
 	"github.com/peelboot/peel/measure/eventlog"
 )
 
-// emulator starts swtpm and returns the path of its data socket. Only with
-// started is TPM2_Startup sent.
-func emulator(t *testing.T, started bool) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "swtpm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	data := filepath.Join(dir, "data")
-	flags := "not-need-init"
-	if started {
-		flags += ",startup-clear"
-	}
-	cmd := exec.Command(testkit.Tool(t, "swtpm"), "socket", "--tpm2", "--tpmstate", "dir="+dir,
-		"--server", "type=unixio,path="+data, "--ctrl", "type=unixio,path="+filepath.Join(dir, "ctrl"), "--flags", flags)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 100 {
-		if _, err := os.Stat(data); err == nil {
-			return data
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("swtpm did not make its socket")
-	return ""
-}
-
 func TestExtend(t *testing.T) {
-	d, err := Open(emulator(t, true))
+	d, err := Open(testkit.SoftwareTPM(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +71,7 @@ func TestExtend(t *testing.T) {
 
 // TestPolicyDigest: the policy that is computed is the one that the TPM makes of its registers.
 func TestPolicyDigest(t *testing.T) {
-	d, err := Open(emulator(t, true))
+	d, err := Open(testkit.SoftwareTPM(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +108,7 @@ func TestErrors(t *testing.T) {
 	if _, err := Open(filepath.Join(t.TempDir(), "none")); !errors.Is(err, ErrNone) {
 		t.Errorf("Open(nothing) = %v, want %v", err, ErrNone)
 	}
-	d, err := Open(emulator(t, false))
+	d, err := Open(testkit.ColdTPM(t))
 	if err != nil {
 		t.Fatal(err)
 	}

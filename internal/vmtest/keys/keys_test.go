@@ -3,46 +3,14 @@
 package keys
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/internal/testkit"
 	"github.com/peelboot/peel/internal/testkit/guest"
 	"github.com/peelboot/peel/internal/testkit/vmkit"
 )
-
-// swtpm starts a TPM for a machine and returns its control socket.
-func swtpm(t *testing.T) string {
-	t.Helper()
-	// The names of Unix sockets are short.
-	dir, err := os.MkdirTemp("", "swtpm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	sock := filepath.Join(dir, "ctrl")
-	cmd := exec.Command(testkit.Tool(t, "swtpm"), "socket", "--tpm2", "--tpmstate", "dir="+dir, "--ctrl", "type=unixio,path="+sock, "--terminate")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 200 {
-		if _, err := os.Stat(sock); err == nil {
-			return sock
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	t.Fatal("swtpm did not make its socket")
-	return ""
-}
 
 // A key made in the TPM of a running kernel signs, by /dev/tpmrm0 and without
 // any option that names it; other words than the password do not.
@@ -61,7 +29,7 @@ func TestTPM(t *testing.T) {
 		{Name: "key", Argv: []string{"@cat", "/k/site.key"}},
 	}}
 	c := vmkit.Config(t, image.ArchX86_64)
-	c.TPM = swtpm(t)
+	c.TPM = testkit.MachineTPM(t)
 	c.Kernel = testkit.Kernel(t, "amd64", "6.12")
 	c.Initrd = testkit.WriteFile(t, "initrd", vmkit.Initramfs(t, image.ArchX86_64, script,
 		vmkit.Peel(t, image.ArchX86_64), testkit.Plain("stub.efi", stub)))

@@ -42,7 +42,7 @@ func TestLogInDeviceTree(t *testing.T) {
 	c := vmkit.Config(t, a)
 	c.MemoryMiB = 2048
 	c.Kernel, c.Initrd, c.Cmdline = k.Path, testkit.WriteFile(t, "initrd", first), vmkit.Cmdline(t, a)
-	c.TPM = swtpm(t, "sha256")
+	c.TPM = testkit.MachineTPM(t, "sha256")
 	run := vmkit.Boot(t, c, "third")
 
 	if r := run.Result("first none"); r.Status == 0 {

@@ -64,7 +64,7 @@ func TestMeasuredKexec(t *testing.T) {
 	c := vmkit.Config(t, a)
 	c.MemoryMiB = 2048
 	c.Firmware = vmkit.Firmware(t, a, false)
-	c.TPM = swtpm(t)
+	c.TPM = testkit.MachineTPM(t)
 	c.Disks = []string{esp(t, files(t, volume))}
 	run := vmkit.Boot(t, c, "third")
 

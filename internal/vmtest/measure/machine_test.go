@@ -5,12 +5,10 @@ package measure
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/peelboot/peel/image"
 	"github.com/peelboot/peel/internal/testkit"
@@ -26,38 +24,6 @@ type seen struct {
 	PCRs   map[string]map[string]string `json:"pcrs"`
 	Vars   map[string][]byte            `json:"vars"`
 	Errors []string                     `json:"errors"`
-}
-
-// swtpm starts a fresh TPM 2.0 and returns its control socket. It has the given banks, or all: firmware hashes once for each,
-// which in an emulator takes longer than all else.
-func swtpm(t *testing.T, banks ...string) string {
-	t.Helper()
-	// The path of a Unix socket has room for 107 bytes.
-	dir, err := os.MkdirTemp("", "swtpm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if len(banks) > 0 {
-		testkit.Run(t, "", "swtpm_setup", "--tpm2", "--tpmstate", dir, "--pcr-banks", strings.Join(banks, ","))
-	}
-	sock := filepath.Join(dir, "ctrl")
-	cmd := exec.Command(testkit.Tool(t, "swtpm"), "socket", "--tpm2", "--tpmstate", "dir="+dir, "--ctrl", "type=unixio,path="+sock, "--terminate")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 100 {
-		if _, err := os.Stat(sock); err == nil {
-			return sock
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("swtpm did not make its socket")
-	return ""
 }
 
 // esp returns the image of an EFI system partition with files, by path.

@@ -99,7 +99,7 @@ func TestSignedPolicyKexec(t *testing.T) {
 	c := vmkit.Config(t, a)
 	c.MemoryMiB = 2048
 	c.Firmware = vmkit.Firmware(t, a, false)
-	c.TPM = swtpm(t, "sha256")
+	c.TPM = testkit.MachineTPM(t, "sha256")
 	c.Disks = []string{esp(t, files(t, volume))}
 	run := vmkit.Boot(t, c, "third")
 

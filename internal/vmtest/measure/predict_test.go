@@ -98,7 +98,7 @@ func (tt *boot) run(t *testing.T) {
 			"--add-mok", "5a1a7b7e-0c5b-4f7e-9d7d-6f0f3c1d2e4b", ownerKey.CertPEM)
 		c.Firmware.Vars = vars
 	}
-	c.TPM = swtpm(t)
+	c.TPM = testkit.MachineTPM(t)
 	var opts measure.Options
 	if tt.profile != 0 {
 		c.Kernel, c.Cmdline = uki, fmt.Sprintf("@%d", tt.profile)

@@ -37,7 +37,7 @@ func TestRunLogMore(t *testing.T) {
 			c := vmkit.Config(t, a)
 			c.MemoryMiB = 1024
 			c.Firmware = vmkit.Firmware(t, a, tt.secure)
-			c.TPM = swtpm(t, "sha256")
+			c.TPM = testkit.MachineTPM(t, "sha256")
 			c.Disks = []string{esp(t, files(t, volume))}
 			got := result(t, vmkit.Boot(t, c, "measured"), "probe")
 			log, err := eventlog.Read(got.Log)

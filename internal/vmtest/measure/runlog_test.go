@@ -102,7 +102,7 @@ func TestRunLog(t *testing.T) {
 	c := vmkit.Config(t, a)
 	c.MemoryMiB = 2048
 	c.Firmware = vmkit.Firmware(t, a, false)
-	c.TPM = swtpm(t, "sha256", "sha384")
+	c.TPM = testkit.MachineTPM(t, "sha256", "sha384")
 	c.Disks = []string{esp(t, files(t, volume))}
 	mine := runLog(t, path, volume)
 	run := vmkit.Boot(t, c, "second")
